@@ -1,0 +1,157 @@
+package netcore
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxVectors is the number of slices that one Writev sends. The kernel would take 1024; an array of 64 fits on the stack.
+const maxVectors = 64
+
+// The calls below are made by RawSyscall, without telling Go's scheduler: the descriptor must be non-blocking. Errors are
+// returned as bare unix.Errno; the runtime boxes integers below 256 without an allocation, and a test holds it to that.
+
+// Read reads what is there. It returns 0 and nil at the end of the stream, EAGAIN when nothing is there, and retries
+// EINTR. p must not be empty: a read of nothing is not an end of the stream (EINVAL).
+func Read(fd int, p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, unix.EINVAL
+	}
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// Write writes what there is room for; a short count is a normal answer. EAGAIN when there is no room; EINTR is retried.
+// On a socket that the peer has closed it raises SIGPIPE beside EPIPE: use Send there.
+func Write(fd int, p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// Send is Write for sockets: without SIGPIPE, and never blocking whatever the socket's flags. more says that further
+// bytes follow at once, so that the kernel may hold back a partial segment for at most 200 ms (MSG_MORE, send(2)).
+func Send(fd int, p []byte, more bool) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	flags := uintptr(unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT)
+	if more {
+		flags |= unix.MSG_MORE
+	}
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// Writev writes several slices by one call, at most the first 64 that are not empty; a short count is a normal answer.
+// Errors, and SIGPIPE, are those of Write.
+func Writev(fd int, iov [][]byte) (int, error) {
+	var vectors [maxVectors]unix.Iovec
+	count := 0
+	for _, p := range iov {
+		if len(p) == 0 {
+			continue
+		}
+		if count == maxVectors {
+			break
+		}
+		vectors[count].Base = &p[0]
+		vectors[count].SetLen(len(p))
+		count++
+	}
+	if count == 0 {
+		return 0, nil
+	}
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&vectors[0])), uintptr(count))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// Sendfile copies at most n bytes of the file in, from *off on, to the socket out, and moves *off past what it has sent.
+// It returns 0 and nil at the end of the file, EAGAIN when the socket has no room. It is an ordinary system call: it may
+// wait for the disk, and Go's scheduler knows.
+func Sendfile(out, in int, off *int64, n int) (int, error) {
+	for {
+		sent, err := unix.Sendfile(out, in, off, n)
+		if err == nil {
+			return sent, nil
+		}
+		if err != unix.EINTR {
+			return 0, err
+		}
+	}
+}
+
+// ShutdownWrite sends FIN: the peer reads to the end and may still answer. It works while another process holds a
+// duplicate, where a close would send nothing.
+func ShutdownWrite(fd int) error {
+	if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
+		return fmt.Errorf("shutdown fd %d: %w", fd, err)
+	}
+	return nil
+}
+
+// Close closes a descriptor. The number is free afterwards whatever the error says (close(2)): never call it twice.
+func Close(fd int) error {
+	if err := unix.Close(fd); err != nil && err != unix.EINTR {
+		return fmt.Errorf("close fd %d: %w", fd, err)
+	}
+	return nil
+}
+
+// ResetOnClose makes the coming close drop unsent bytes and send RST (SO_LINGER with 0 seconds), which also leaves no
+// TIME_WAIT. It is for abusers and for drains that are out of time.
+func ResetOnClose(fd int) error {
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		return fmt.Errorf("setsockopt SO_LINGER fd %d: %w", fd, err)
+	}
+	return nil
+}
+
+// SocketError takes the error that waits on a socket (SO_ERROR), as a bare unix.Errno, and clears it; nil when there is
+// none. It names the cause of a Hangup.
+func SocketError(fd int) error {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err
+	}
+	if n != 0 {
+		return unix.Errno(n)
+	}
+	return nil
+}
