@@ -1,0 +1,180 @@
+package web
+
+import (
+	"context"
+	"io"
+	"net"
+	"strconv"
+)
+
+// This file is the seam between handlers and the server that runs them; handlers have no use for it.
+
+// Engine is what a server does for an exchange while its handler runs. Its methods are called by the handler's goroutine.
+type Engine interface {
+	// Context returns the exchange's context.
+	Context() context.Context
+	// Stream sends the head of w and lets Write follow.
+	Stream(w *Response) error
+	// Write adds p to the streamed body and waits while too much is unsent.
+	Write(p []byte) (int, error)
+	// Flush asks for what was written to be sent now.
+	Flush() error
+	// Detach takes the connection out of the server.
+	Detach() (net.Conn, []byte, error)
+}
+
+// BodyKind says which field of an Outcome holds the body.
+type BodyKind uint8
+
+// The kinds of body, one for each way of Response to set one.
+const (
+	BodyNone      BodyKind = iota
+	BodyCollected          // Collected, or streamed
+	BodyBytes              // Bytes
+	BodyText               // Text
+	BodyFixed              // Fixed
+	BodyFile               // File, Offset, Length
+	BodyReader             // Reader, Length
+	BodyDetached           // the connection belongs to the handler
+)
+
+// An Outcome is what a handler has left in a Response.
+type Outcome struct {
+	Status int
+	Kind   BodyKind
+	Bytes  []byte
+	Text   string
+	Fixed  *Fixed
+	File   File
+	Offset int64
+	Length int64 // of File, or of Reader (-1: unknown)
+	Reader io.Reader
+}
+
+// OutcomeOf returns what the handler has left in w. For BodyCollected, Bytes holds what was collected.
+func OutcomeOf(w *Response) *Outcome {
+	if w.outcome.Kind == BodyCollected {
+		w.outcome.Bytes = w.buf
+	}
+	return &w.outcome
+}
+
+// Begin makes w an empty 200 of the exchange of e. Memory is kept.
+func Begin(w *Response, e Engine) {
+	w.outcome = Outcome{Status: 200}
+	w.header.Reset()
+	w.engine = e
+	w.buf = w.buf[:0]
+	w.stream = false
+}
+
+// Retry empties w for another answer, if nothing has been sent: what a server does after a panic.
+func Retry(w *Response) bool {
+	if w.stream {
+		return false
+	}
+	w.release()
+	Begin(w, w.engine)
+	return true
+}
+
+// Accept empties r for the next request of the exchange of e. Memory is kept.
+func Accept(r *Request, e Engine) {
+	r.Header.Reset()
+	r.Body = Body{length: 0}
+	r.params = r.params[:0]
+	r.query = nil
+	r.engine = e
+}
+
+// AddField appends a received field line.
+func AddField(r *Request, name, value string) {
+	r.Header.fields = append(r.Header.fields, Field{Name: name, Value: value})
+}
+
+// SetParams sets what PathValue returns; params is copied.
+func SetParams(r *Request, params []Param) { r.params = append(r.params[:0], params...) }
+
+// SetBody sets the content: bytes that are here, then what stream yields (nil: nothing). length is the announced length, -1 for chunked.
+func SetBody(r *Request, length int64, bytes []byte, stream io.Reader) {
+	r.Body.length, r.Body.bytes, r.Body.stream, r.Body.failed = length, bytes, stream, nil
+}
+
+// AddTrailer appends a trailer field of the request's body.
+func AddTrailer(r *Request, name, value string) { r.Body.trailer.Add(name, value) }
+
+// A Fixed is a response that was encoded beforehand and is the same for every request. It is immutable and may be shared by all
+// goroutines.
+type Fixed struct {
+	Status int
+	Fields []byte // encoded field lines with their CRLF, Content-Length included, without Date and Connection
+	Body   []byte
+}
+
+// NewFixed encodes a response. Fields with a name or value that HTTP does not allow are left out.
+func NewFixed(status int, header *Header, body []byte) *Fixed {
+	f := &Fixed{Status: status, Body: body}
+	for i := range header.fields {
+		name, value := header.fields[i].Name, header.fields[i].Value
+		if !validName(name) || !validValue(value) || serverField(name) {
+			continue
+		}
+		f.Fields = append(f.Fields, name...)
+		f.Fields = append(f.Fields, ": "...)
+		f.Fields = append(f.Fields, value...)
+		f.Fields = append(f.Fields, "\r\n"...)
+	}
+	if status >= 200 && status != 204 && status != 304 {
+		f.Fields = append(f.Fields, "Content-Length: "...)
+		f.Fields = strconv.AppendInt(f.Fields, int64(len(body)), 10)
+		f.Fields = append(f.Fields, "\r\n"...)
+	}
+	return f
+}
+
+// serverField reports whether the server alone writes the field.
+func serverField(name string) bool {
+	switch len(name) {
+	case len("Date"):
+		return equalFold(name, "Date")
+	case len("Connection"):
+		return equalFold(name, "Connection") || equalFold(name, "Keep-Alive")
+	case len("Content-Length"):
+		return equalFold(name, "Content-Length")
+	case len("Transfer-Encoding"):
+		return equalFold(name, "Transfer-Encoding")
+	}
+	return false
+}
+
+// ServerField reports whether the server alone writes the field called name, so that a handler's is left out.
+func ServerField(name string) bool { return serverField(name) }
+
+func validName(name string) bool {
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '!' || c == '#' || c == '$' || c == '%' || c == '&' || c == '\'' || c == '*' || c == '+' || c == '-' || c == '.' ||
+			c == '^' || c == '_' || c == '`' || c == '|' || c == '~':
+		default:
+			return false
+		}
+	}
+	return name != ""
+}
+
+func validValue(value string) bool {
+	for i := 0; i < len(value); i++ {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// ValidFieldName reports whether name is a token (RFC 9110, 5.1).
+func ValidFieldName(name string) bool { return validName(name) }
+
+// ValidFieldValue reports whether value can stand in a field line: no control characters but HTAB (RFC 9110, 5.5).
+func ValidFieldValue(value string) bool { return validValue(value) }
