@@ -1,0 +1,87 @@
+package configs
+
+import (
+	"io/fs"
+	"net/netip"
+	"time"
+)
+
+// Config is a resolved configuration: every default filled in, every path
+// absolute, every rule checked. It is immutable and safe for concurrent use.
+type Config struct {
+	Path string // the root file, absolute; "" when there is none
+
+	Children int  // 0: one per usable core
+	Pin      bool // pin each child to a core
+	Procs    int  // GOMAXPROCS of a child
+
+	User, Group string // "": no change
+	Control     string // path of the control socket; "": the default of the command line
+	Runtime     string // the runtime directory; "": the directory of the control socket
+
+	DrainTimeout  time.Duration
+	OrphanTimeout time.Duration
+
+	Poller string // "epoll", "poll" or "select"
+
+	Limits, Workers *Block // never nil
+
+	Log       Log
+	Listeners []Listener // at least one, in the order of the files
+	Sites     []Site     // in the order of the files
+
+	// Digest is the SHA-256, in hex, of everything above but Path and the
+	// places in files: equal digests mean configurations that act the same.
+	Digest string
+}
+
+// Log says what is logged, how, and where to.
+type Log struct {
+	Level  string // "debug", "info", "warn" or "error"
+	Format string // "auto", "human" or "json"
+	File   string // "": stderr
+}
+
+// Listener is one address with its options.
+type Listener struct {
+	Name     string
+	Address  Address
+	Deferred bool        // accept only once data has arrived
+	Backlog  int         // 0: as long as the kernel allows
+	Mode     fs.FileMode // of a unix socket
+	Pos      Position
+}
+
+// Address is where a listener listens.
+type Address struct {
+	Network   string         // "tcp" or "unix"
+	Addr      netip.AddrPort // of tcp; IPv4 is never mapped into IPv6
+	DualStack bool           // [::] that takes IPv4 too
+	Path      string         // of unix
+}
+
+// Site is a set of hosts with their routes.
+type Site struct {
+	Name      string
+	Hosts     []string // lower case, without trailing dot; empty for a default site
+	Listeners []string // names, never empty, in the order of the listeners
+	Default   bool     // answers for every host that no other site has
+	Routes    []Route  // in the order of the file, those from code last
+	AccessLog *AccessLog
+	Pos       Position
+}
+
+// AccessLog says how and where a site logs its requests.
+type AccessLog struct {
+	Format string // "combined" or "json"
+	File   string // "stdout" or a path
+}
+
+// Route binds a pattern to a module.
+type Route struct {
+	Pattern  string
+	Module   string // "" when FromCode
+	Block    *Block // the module's block; nil when FromCode
+	Pos      Position
+	FromCode bool
+}

@@ -1,0 +1,76 @@
+# The configuration of tined. Every setting is explained in docs/config.md;
+# `tined check` says what is wrong with this file, and `tined check --dump` prints
+# it with all defaults. What is commented out below shows the default.
+
+# One child per usable core; a number fixes the count.
+# children = "auto"
+
+# How long requests may take to finish when a child stops.
+# drain_timeout = "30s"
+
+# Further files, relative to this one.
+# include = ["conf.d/*.hcl"]
+
+# Where to listen: IP:port, [v6]:port, :port for all addresses, or unix:PATH.
+listen "main" {
+  address = "127.0.0.1:8080"
+}
+
+# A site has routes, and answers for its hosts. Without hosts it is the default
+# site, which answers for every name that no other site has; without listen it
+# is on every listener.
+site "main" {
+  # hosts  = ["example.com", "*.example.org"]
+  # listen = ["main"]
+
+  # A line per request, to stdout or a file; there is none without this block.
+  # access_log {
+  #   format = "combined"
+  #   file   = "stdout"
+  # }
+
+  # A route is a pattern and one module. The more specific pattern wins, wherever
+  # it stands. A fixed answer:
+  route "GET /plain" {
+    respond {
+      body = "Hello, World!"
+    }
+  }
+
+  # Functions are written in Go and linked in; `hello` and `echo` come with tined.
+  route "GET /hello/{name}" {
+    function "hello" {}
+  }
+  route "POST /echo" {
+    function "echo" {}
+  }
+
+  # What stands below /old/ has moved below /new/.
+  route "/old/" {
+    redirect {
+      to = "/new/"
+    }
+  }
+
+  # Everything else is a file. A relative path starts at this file's directory.
+  route "/" {
+    static {
+      root = "www"
+    }
+  }
+}
+
+# The server's own log: on a terminal for humans, else JSON; to stderr.
+# log {
+#   level  = "info"
+#   format = "auto"
+#   file   = "/var/log/tined/tined.log"
+# }
+
+# Bounds on clients, and the workers of each child: docs/config.md lists them.
+# limits {
+#   body = "16MiB"
+# }
+# workers {
+#   max = 256
+# }

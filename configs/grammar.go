@@ -1,0 +1,121 @@
+package configs
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// The blocks of this package, in the same terms as those of modules.
+// docs/config.md is the reference for operators; a test looks for each row there.
+
+// day bounds the timeouts of the top level: more is a slip of the unit.
+const day = 24 * time.Hour
+
+func topLevel(schema *Schema) BlockSpec {
+	limits, workers := schema.Limits, schema.Workers
+	limits.Name, limits.Labels, limits.Repeat = "limits", nil, false
+	workers.Name, workers.Labels, workers.Repeat = "workers", nil, false
+	return BlockSpec{
+		Attributes: []Attribute{
+			{
+				Name: "children", Type: Int, Default: 0, Words: map[string]any{"auto": 0}, Min: 1, Max: 1024,
+				Doc: `number of children; "auto": one per usable core`,
+			},
+			{Name: "pin", Type: Bool, Default: false, Doc: "pin each child to a core"},
+			{Name: "procs", Type: Int, Default: 1, Min: 1, Max: 1024, Doc: "threads of a child that run Go code at a time (GOMAXPROCS)"},
+			{Name: "user", Type: String, Default: "", Example: `"www-data"`, Doc: `user of the children; "": no change`},
+			{Name: "group", Type: String, Default: "", Example: `"www-data"`, Doc: `group of the children; "": the group of user, if set`},
+			{Name: "control", Type: Path, Default: "", Example: `"/run/tined/control.sock"`, Doc: `control socket; "": found by the command line's rules`},
+			{Name: "runtime_dir", Type: Path, Default: "", Example: `"/run/tined"`, Doc: `runtime directory; "": the directory of the control socket`},
+			{Name: "drain_timeout", Type: Duration, Default: "30s", Max: day, Doc: "how long exchanges may take to finish when a child stops"},
+			{Name: "orphan_timeout", Type: Duration, Default: "60s", Max: day, Doc: "how long children serve without a master before they drain"},
+			{Name: "poller", Type: String, Default: "epoll", OneOf: []string{"epoll", "poll", "select"}, Doc: "how the loop waits"},
+			{Name: "include", Type: Strings, Example: `["conf.d/*.hcl"]`, Doc: "further files, by name or pattern, relative to this file"},
+		},
+		Blocks: []BlockSpec{
+			listenSpec(),
+			siteSpec(schema),
+			{
+				Name: "log",
+				Doc:  "the server's own log",
+				Attributes: []Attribute{
+					{Name: "level", Type: String, Default: "info", OneOf: []string{"debug", "info", "warn", "error"}, Doc: "the least level that is logged"},
+					{Name: "format", Type: String, Default: "auto", OneOf: []string{"auto", "human", "json"}, Doc: `"auto": human on a terminal, else json`},
+					{Name: "file", Type: Path, Default: "", Example: `"/var/log/tined/tined.log"`, Doc: `where to; "": stderr`},
+				},
+			},
+			limits,
+			workers,
+			// Issue 4 adds health {} here, and what plan needs.
+		},
+	}
+}
+
+func listenSpec() BlockSpec {
+	return BlockSpec{
+		Name: "listen", Labels: []string{"NAME"}, Repeat: true,
+		Doc: "an address to listen on",
+		Attributes: []Attribute{
+			{Name: "address", Type: String, Required: true, Example: `"127.0.0.1:8080"`, Doc: "IP:port, [v6]:port, :port, localhost:port or unix:PATH"},
+			{Name: "deferred", Type: Bool, Default: false, Doc: "accept a connection only once its first bytes are there (TCP_DEFER_ACCEPT)"},
+			{Name: "backlog", Type: Int, Default: 0, Min: 0, Max: 65535, Doc: "connections that may wait to be accepted; 0: as many as the kernel allows (net.core.somaxconn)"},
+			{Name: "mode", Type: String, Default: "0660", Check: checkMode, Doc: "permissions of a unix socket, octal"},
+		},
+		Check:    checkListen,
+		reserved: []string{"tls", "protocols", "proxy_protocol"},
+	}
+}
+
+func checkMode(v any) error {
+	text := v.(string)
+	if n, err := strconv.ParseUint(text, 8, 32); err != nil || n > 0o777 || len(text) > 4 {
+		return Problem{Message: "mode " + quote(text) + " is not a file mode", Cure: `write three octal digits, like "0660" (owner and group) or "0666" (everybody)`}
+	}
+	return nil
+}
+
+// checkListen refuses options that the kind of socket does not have.
+func checkListen(b *Block) []Problem {
+	a, p := parseAddress(b.String("address"))
+	if p != nil {
+		p.At = "address"
+		return []Problem{*p}
+	}
+	if a.Network == "unix" && b.Has("deferred") {
+		return []Problem{{At: "deferred", Message: "a unix socket has no deferred", Cure: "remove it"}}
+	}
+	if a.Network == "tcp" && b.Has("mode") {
+		return []Problem{{At: "mode", Message: fmt.Sprintf("mode is for unix sockets, and %s is none", b.String("address")), Cure: "remove it"}}
+	}
+	return nil
+}
+
+func siteSpec(schema *Schema) BlockSpec {
+	return BlockSpec{
+		Name: "site", Labels: []string{"NAME"}, Repeat: true,
+		Doc: "hosts with their routes",
+		Attributes: []Attribute{
+			{Name: "hosts", Type: Strings, Example: `["example.com", "*.example.org"]`, Doc: "names that the site answers for; none: it is the default site"},
+			{Name: "listen", Type: Strings, Example: `["main"]`, Doc: "names of listeners; none: all of them"},
+		},
+		Blocks: []BlockSpec{
+			{
+				Name: "access_log",
+				Doc:  "a log line per request",
+				Attributes: []Attribute{
+					{Name: "format", Type: String, Default: "combined", OneOf: []string{"combined", "json"}, Doc: "the form of a line"},
+					{Name: "file", Type: Path, Default: "stdout", Words: map[string]any{"stdout": "stdout"}, Doc: `a file, or "stdout"`},
+				},
+			},
+			{
+				Name: "route", Labels: []string{"PATTERN"}, Repeat: true,
+				Doc:    "a pattern and the module that answers",
+				Blocks: schema.Modules,
+				// Patterns are compared by their key, which knows more.
+				equalLabels: true,
+				modules:     true,
+			},
+		},
+	}
+}

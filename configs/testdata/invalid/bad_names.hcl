@@ -1,0 +1,8 @@
+listen "my listener" {
+  address = ":80"
+}
+listen "" {
+  address = ":81"
+}
+site "a/b" {
+}

@@ -1,0 +1,11 @@
+children = "many"
+listen "main" {
+  address = "127.0.0.1:8080"
+}
+site "main" {
+  route "/" {
+    static {
+      root = "www"
+    }
+  }
+}

@@ -1,0 +1,3 @@
+listen “main” {
+  address = "127.0.0.1:8080"
+}

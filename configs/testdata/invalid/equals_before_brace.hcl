@@ -1,0 +1,13 @@
+listen "main" = {
+  address = "127.0.0.1:8080"
+}
+log = {
+  level = "info"
+}
+site "main" {
+  route "/" {
+    static {
+      root = "www"
+    }
+  }
+}

@@ -1,0 +1,11 @@
+include = "conf.d/*.hcl"
+listen "main" {
+  address = "127.0.0.1:8080"
+}
+site "main" {
+  route "/" {
+    static {
+      root = "www"
+    }
+  }
+}

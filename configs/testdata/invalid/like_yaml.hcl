@@ -1,0 +1,11 @@
+children: 4
+listen "main" {
+  address: "127.0.0.1:8080"
+}
+site "main" {
+  route "/" {
+    static {
+      root = "www"
+    }
+  }
+}

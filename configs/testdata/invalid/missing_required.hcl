@@ -1,0 +1,13 @@
+listen "main" {
+}
+site "main" {
+  route "/" {
+    static {
+    }
+  }
+  route "/old/" {
+    redirect {
+      status = 301
+    }
+  }
+}

@@ -1,0 +1,11 @@
+listen "main" {
+  address = "127.0.0.1:8080"
+}
+site "main" {
+  route "/" {
+    static = "/srv/www"
+  }
+  route "/b" {
+    proxy = "http://127.0.0.1"
+  }
+}

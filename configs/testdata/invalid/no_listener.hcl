@@ -1,0 +1,7 @@
+site "main" {
+  route "/" {
+    static {
+      root = "www"
+    }
+  }
+}

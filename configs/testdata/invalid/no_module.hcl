@@ -1,0 +1,7 @@
+listen "main" {
+  address = "127.0.0.1:8080"
+}
+site "main" {
+  route "/" {
+  }
+}

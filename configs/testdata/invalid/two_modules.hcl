@@ -1,0 +1,17 @@
+listen "main" {
+  address = "127.0.0.1:8080"
+}
+site "main" {
+  route "/" {
+    static {
+      root = "www"
+    }
+    respond {
+      status = 404
+    }
+  }
+  route "/b" {
+    function "hello" {}
+    function "echo" {}
+  }
+}

@@ -1,0 +1,12 @@
+user  = "nobdy"
+group = "wheel0"
+listen "main" {
+  address = "127.0.0.1:8080"
+}
+site "main" {
+  route "/" {
+    static {
+      root = "www"
+    }
+  }
+}

@@ -1,0 +1,3 @@
+listen "main" {
+  address = ":8080"
+}

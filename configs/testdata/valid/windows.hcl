@@ -1,0 +1,8 @@
+﻿listen "main" {
+  address = ":80"
+}
+site "main" {
+  route "/" {
+    function "hello" {}
+  }
+}
