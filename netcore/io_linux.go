@@ -120,16 +120,18 @@ func Sendfile(out, in int, off *int64, n int) (int, error) {
 // ShutdownWrite sends FIN: the peer reads to the end and may still answer. It works while another process holds a
 // duplicate, where a close would send nothing.
 func ShutdownWrite(fd int) error {
-	if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
-		return fmt.Errorf("shutdown fd %d: %w", fd, err)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0); errno != 0 {
+		return fmt.Errorf("shutdown fd %d: %w", fd, errno)
 	}
 	return nil
 }
 
-// Close closes a descriptor. The number is free afterwards whatever the error says (close(2)): never call it twice.
+// Close closes a socket. The number is free afterwards whatever the error says (close(2)): never call it twice. It is a raw call
+// too: without SO_LINGER it does not block, but it sends the FIN, and on loopback takes what that causes, which is long enough for
+// Go to think it blocked and to move the loop to another thread.
 func Close(fd int) error {
-	if err := unix.Close(fd); err != nil && err != unix.EINTR {
-		return fmt.Errorf("close fd %d: %w", fd, err)
+	if _, _, errno := unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0); errno != 0 && errno != unix.EINTR {
+		return fmt.Errorf("close fd %d: %w", fd, errno)
 	}
 	return nil
 }

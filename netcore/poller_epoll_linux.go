@@ -21,12 +21,13 @@ const spent = -1
 // epollPoller waits without holding a thread. The epoll descriptor is itself registered with Go's own poller, and the
 // loop parks as any goroutine that reads a socket does.
 //
-// The flow of Wait:
-//  1. look: epoll_pwait with timeout 0 by RawSyscall, for it cannot block; a busy loop never gets further;
-//  2. arm: the timeout becomes the read deadline of the epoll descriptor, unless an armed one will do;
-//  3. a Wake since then? It has set woken before the deadline, so either woken is seen here or the deadline ends step 4;
-//  4. park: Go's poller resets its edge, look runs again (readiness since step 1 has lost its edge there), and the
-//     goroutine sleeps until the epoll descriptor is readable or the deadline passes.
+// The flow of Wait with a timeout:
+//  1. arm: the timeout becomes the read deadline of the epoll descriptor, unless an armed one will do;
+//  2. a Wake since then? It has set woken before the deadline, so either woken is seen here or the deadline ends step 3;
+//  3. park: Go's poller resets its edge, look fetches by epoll_pwait with timeout 0, a RawSyscall, for it cannot block; only if it
+//     finds nothing the goroutine sleeps until the epoll descriptor is readable or the deadline passes, and looks again.
+//
+// To look before step 1 would be a system call more in every sleep, and a busy loop that does not sleep asks with timeout 0.
 //
 // A Wake is a read deadline in the past: no system call, and nothing registered for it.
 type epollPoller struct {
@@ -111,15 +112,18 @@ func (p *epollPoller) Wait(events []Event, timeout time.Duration) (int, error) {
 		return 0, unix.EINVAL
 	}
 	p.room = min(len(events), len(p.raw))
-	p.fetch()
-	if p.ready == 0 && p.errno == 0 && timeout != 0 {
-		if err := p.park(timeout); err != nil {
-			return 0, fmt.Errorf("poller: wait: %w", err)
-		}
+	p.ready, p.errno = 0, 0
+	if timeout == 0 {
+		p.fetch()
+	} else if err := p.park(timeout); err != nil {
+		return 0, fmt.Errorf("poller: wait: %w", err)
 	}
 	if p.woken.Load() {
 		p.armed = spent
 		p.woken.Store(false)
+		if p.ready == 0 && p.errno == 0 {
+			p.fetch() // or a flow of wakes would keep the sockets waiting
+		}
 	}
 	if p.errno != 0 {
 		return 0, fmt.Errorf("poller: epoll_pwait: %w", p.errno)
