@@ -117,6 +117,23 @@ func Sendfile(out, in int, off *int64, n int) (int, error) {
 	}
 }
 
+// Recv is Read for a socket: recvfrom(2) takes a shorter way through the kernel than read(2) does.
+func Recv(fd int, p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, unix.EINVAL
+	}
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
 // ShutdownWrite sends FIN: the peer reads to the end and may still answer. It works while another process holds a
 // duplicate, where a close would send nothing.
 func ShutdownWrite(fd int) error {
