@@ -1,0 +1,280 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// SendTimeout is how long Send waits for a peer that does not read.
+	SendTimeout = 2 * time.Second
+	// sendBuffer is asked of the kernel for both directions, in bytes; it caps it at
+	// net.core.wmem_max and doubles the rest. It must hold at least one frame of MaxBody.
+	sendBuffer = 256 << 10
+)
+
+// Conn is one end of a control channel: a SEQPACKET socket, so that message boundaries and the
+// place of files among messages are kept by the kernel.
+type Conn struct {
+	file *os.File
+	raw  syscall.RawConn
+
+	// sending is a lock that can be waited for with a bound: whoever has put a token in owns the
+	// write deadline and the frame buffer.
+	sending chan struct{}
+	frame   []byte // owner: the holder of sending
+	id      uint32 // owner: the holder of sending
+
+	closed    atomic.Bool
+	receiving atomic.Bool // panics on a second concurrent Receive
+	in, oob   []byte      // owner: Receive's goroutine
+}
+
+// Pair makes a channel. theirs is for the child: it is closed by the caller once the child has it.
+// Both are close-on-exec.
+func Pair() (ours *Conn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("control channel: %w", os.NewSyscallError("socketpair", err))
+	}
+	ours, err = New(os.NewFile(uintptr(fds[0]), "control"))
+	if err != nil {
+		unix.Close(fds[1])
+		return nil, nil, err
+	}
+	setBuffer(fds[1])
+	return ours, os.NewFile(uintptr(fds[1]), "control (child)"), nil
+}
+
+// New makes a Conn of a connected SEQPACKET socket. It takes f over: f is closed, also on error.
+func New(f *os.File) (*Conn, error) {
+	defer f.Close()
+	fd, err := dup(f)
+	if err != nil {
+		return nil, fmt.Errorf("control channel: %w", err)
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil || kind != unix.SOCK_SEQPACKET {
+		unix.Close(fd)
+		return nil, errors.New("control channel: descriptor is not a SEQPACKET socket")
+	}
+	// Non-blocking before NewFile: only then Go's poller takes it, which gives us deadlines.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("control channel: %w", os.NewSyscallError("fcntl", err))
+	}
+	setBuffer(fd)
+	file := os.NewFile(uintptr(fd), "control")
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("control channel: %w", err)
+	}
+	return &Conn{file: file, raw: raw, sending: make(chan struct{}, 1)}, nil
+}
+
+// dup duplicates f's descriptor without f.Fd, which would make the open file blocking.
+func dup(f *os.File) (int, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var fd int
+	var errno error
+	err = raw.Control(func(old uintptr) { fd, errno = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	if err != nil {
+		return -1, err
+	}
+	return fd, os.NewSyscallError("fcntl", errno)
+}
+
+func setBuffer(fd int) {
+	// A smaller buffer than asked for only means that the peer is found busy earlier.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
+}
+
+// Send is SendWithin with SendTimeout.
+func (c *Conn) Send(m Message, fds ...int) error { return c.SendWithin(SendTimeout, m, fds...) }
+
+// SendWithin sends one message and passes fds beside it; the caller keeps them. Any goroutine may
+// call it. It waits at most d for a peer that does not read, then fails with ErrBusy; d <= 0 only
+// tries. A message is sent whole or not at all.
+func (c *Conn) SendWithin(d time.Duration, m Message, fds ...int) error {
+	deadline := time.Now().Add(d)
+	if !c.lock(d) {
+		return fmt.Errorf("send %s: %w", m.Kind(), ErrBusy)
+	}
+	defer c.unlock()
+	frame, err := appendFrame(c.frame[:0], m, len(fds), c.id)
+	if err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	c.id++
+	if cap(frame) <= 4<<10 { // keep a small buffer only; long messages are rare
+		c.frame = frame
+	}
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	if d <= 0 {
+		deadline = time.Time{} // one past would end the call before it tries
+	}
+	if err := c.file.SetWriteDeadline(deadline); err != nil {
+		return fmt.Errorf("send %s: %w", m.Kind(), err)
+	}
+	var errno error
+	err = c.raw.Write(func(fd uintptr) bool {
+		for {
+			errno = unix.Sendmsg(int(fd), frame, oob, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+			if errno != unix.EINTR {
+				break
+			}
+		}
+		return errno != unix.EAGAIN || d <= 0
+	})
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), err == nil && errno == unix.EAGAIN:
+		return fmt.Errorf("send %s: %w", m.Kind(), ErrBusy)
+	case err != nil:
+		return fmt.Errorf("send %s: %w", m.Kind(), c.closing(err))
+	case errno != nil:
+		return fmt.Errorf("send %s: %w", m.Kind(), os.NewSyscallError("sendmsg", errno))
+	}
+	return nil
+}
+
+func (c *Conn) lock(d time.Duration) bool {
+	select {
+	case c.sending <- struct{}{}:
+		return true
+	default:
+	}
+	if d <= 0 {
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case c.sending <- struct{}{}:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+func (c *Conn) unlock() { <-c.sending }
+
+// Receive waits for the next message. One goroutine at a time. io.EOF means that the peer is gone:
+// every message that it had sent was returned before. ErrMalformed, ErrVersion and ErrFilesLost
+// concern one message, whose files are closed; the next Receive goes on behind it.
+// The files are close-on-exec and the caller's.
+func (c *Conn) Receive() (Message, []*os.File, error) {
+	if !c.receiving.CompareAndSwap(false, true) {
+		panic("control: Receive is called by two goroutines")
+	}
+	defer c.receiving.Store(false)
+	if c.in == nil {
+		c.in = make([]byte, headerSize+MaxBody)
+		c.oob = make([]byte, unix.CmsgSpace(MaxFiles*4))
+	}
+	n, oobn, flags, err := c.receive()
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := parseFiles(c.oob[:oobn])
+	if err != nil {
+		return nil, nil, fmt.Errorf("receive: %w", err)
+	}
+	m, h, err := decodeFrame(c.in[:n])
+	switch {
+	case flags&unix.MSG_TRUNC != 0:
+		err = fmt.Errorf("frame of more than %d bytes: %w", len(c.in), ErrMalformed)
+	case flags&unix.MSG_CTRUNC != 0:
+		err = fmt.Errorf("%s: %w", h.kind, ErrFilesLost)
+	case err == nil && h.files != len(files):
+		err = fmt.Errorf("%s: %d of %d files: %w", h.kind, len(files), h.files, ErrFilesLost)
+	}
+	if err != nil {
+		closeAll(files)
+		return nil, nil, fmt.Errorf("receive: %w", err)
+	}
+	return m, files, nil
+}
+
+func (c *Conn) receive() (n, oobn, flags int, err error) {
+	var errno error
+	err = c.raw.Read(func(fd uintptr) bool {
+		for {
+			n, oobn, flags, _, errno = unix.Recvmsg(int(fd), c.in, c.oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+			// ECONNRESET is reported once, before what is still queued, when the peer closed its end
+			// without reading all that we had sent. Its last words are behind it.
+			if errno != unix.EINTR && errno != unix.ECONNRESET {
+				break
+			}
+		}
+		return errno != unix.EAGAIN
+	})
+	switch {
+	case err != nil:
+		return 0, 0, 0, fmt.Errorf("receive: %w", c.closing(err))
+	case errno != nil:
+		return 0, 0, 0, fmt.Errorf("receive: %w", os.NewSyscallError("recvmsg", errno))
+	case n == 0 && oobn == 0 && flags&unix.MSG_TRUNC == 0:
+		return 0, 0, 0, io.EOF
+	}
+	return n, oobn, flags, nil
+}
+
+// parseFiles takes the files out of the ancillary data; other ancillary data is ignored.
+func parseFiles(oob []byte) ([]*os.File, error) {
+	if len(oob) == 0 {
+		return nil, nil
+	}
+	var files []*os.File
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFilesLost, err)
+	}
+	for i := range messages {
+		if messages[i].Header.Level != unix.SOL_SOCKET || messages[i].Header.Type != unix.SCM_RIGHTS {
+			continue
+		}
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("%w: %w", ErrFilesLost, err)
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	return files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// Close ends this end of the channel: a Receive that waits returns, the peer sees io.EOF.
+func (c *Conn) Close() error {
+	c.closed.Store(true)
+	return c.file.Close()
+}
+
+// closing names a closed Conn as os.ErrClosed, which a RawConn does not.
+func (c *Conn) closing(err error) error {
+	if c.closed.Load() {
+		return os.ErrClosed
+	}
+	return err
+}
