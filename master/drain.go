@@ -1,0 +1,110 @@
+package master
+
+import (
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tined/tined/netcore/control"
+)
+
+// The stop, in this order:
+//
+//  1. every child that may serve is told to drain: it stops accepting and closes its lent shards;
+//     those that do not serve yet are killed, for they hold nothing;
+//  2. once no child holds a shard any more, the master closes its own: from then on connects are
+//     refused instead of waiting in a queue that nobody empties;
+//  3. children finish what is in flight; who does not by drain_timeout is killed;
+//  4. with the last child gone, the control socket is removed; only then whoever asked is answered.
+
+// stopReason is why a stop kills children that do not serve yet.
+const stopReason = "the master stops"
+
+// stop begins the stop, or hurries one that goes on: fast children close everything at once, and
+// asked twice to be fast, they are killed.
+func (m *master) stop(fast bool) {
+	if m.phase == stopping {
+		m.hurry(fast)
+		return
+	}
+	m.log.Info("stopping", zap.Bool("fast", fast), zap.Int("children", len(m.lives)))
+	m.phase, m.fast = stopping, fast
+	timeout, bound := m.config.DrainTimeout, m.config.DrainTimeout+m.bounds.drained
+	if fast {
+		timeout, bound = 0, m.bounds.fast
+	}
+	m.shardsDue = m.now().Add(m.bounds.answer)
+	for _, s := range m.slots {
+		s.due = time.Time{}
+	}
+	for c := range m.lives {
+		m.drain(c, timeout, bound)
+	}
+	m.closeShards()
+	m.finish()
+}
+
+func (m *master) drain(c *child, timeout, bound time.Duration) {
+	c.asked = true
+	switch c.state {
+	case Admitting, Serving:
+		c.proc.Send(&control.Drain{TimeoutMillis: timeout.Milliseconds()})
+		m.enter(c, Draining, bound)
+	case Draining:
+		c.proc.Send(&control.Drain{TimeoutMillis: timeout.Milliseconds()})
+		if due := m.now().Add(bound); due.Before(c.due) {
+			c.due = due
+		}
+	case Ending, Ended:
+	default:
+		m.kill(c, stopReason)
+	}
+}
+
+func (m *master) hurry(fast bool) {
+	kill := m.fast
+	m.fast = m.fast || fast
+	for c := range m.lives {
+		switch {
+		case kill && c.state < Ending:
+			m.kill(c, "fast stop, asked for twice")
+		case !kill && fast:
+			m.drain(c, 0, m.bounds.fast)
+		}
+	}
+	if !kill && fast {
+		m.log.Info("stopping fast", zap.Int("children", len(m.lives)))
+	}
+}
+
+// closeShards closes the master's shards in a stop, once no child may accept from them: each has
+// said so, or was given long enough to.
+func (m *master) closeShards() {
+	if m.phase != stopping {
+		return
+	}
+	if m.now().Before(m.shardsDue) {
+		for c := range m.lives {
+			if c.state == Draining && !c.released {
+				return
+			}
+		}
+	}
+	m.shardsDue = time.Time{}
+	m.shards.close()
+}
+
+// finish ends the loop once the last child is gone.
+func (m *master) finish() {
+	if m.phase == stopping && len(m.lives) == 0 {
+		m.finished = true
+	}
+}
+
+// abandon ends every process that still is there: for the error paths of the start.
+func (m *master) abandon() {
+	for c := range m.lives {
+		c.proc.Kill(syscall.SIGKILL)
+	}
+}

@@ -1,0 +1,240 @@
+package master
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tined/tined/configs"
+	"github.com/tined/tined/netcore"
+)
+
+// Exit codes of Run.
+const (
+	exitOK      = 0
+	exitRefused = 1
+)
+
+// Options of a master.
+type Options struct {
+	// Name is the program's name in messages; "" is "tined".
+	Name string
+	// Version is the program's version.
+	Version string
+	// Path is the configuration file as the operator gave it; "": none.
+	Path string
+	// Schema is what modules and code routes add to the configuration. Children must have the same.
+	Schema *configs.Schema
+	// Control is the control socket's path; "": as configured, else the default.
+	Control string
+	// Stdout takes the start line and access logs, Stderr diagnostics and the log; nil is the
+	// process's own.
+	Stdout, Stderr io.Writer
+}
+
+// Run is a master's life: it starts the server, serves until it is told to stop, and returns the
+// exit code: 0 after a stop, 1 when the start failed (then nothing is left open). It takes the
+// process's signals over, and must be called once, in a process that has no other children of its
+// own making.
+func Run(o Options) int {
+	o = o.withDefaults()
+	if _, err := netcore.RaiseFileLimit(); err != nil {
+		fmt.Fprintf(o.Stderr, "%s: %v\n", o.Name, err)
+	}
+	signals := make(chan os.Signal, 16)
+	defer catchSignals(signals)()
+	config, sources, ok := load(o)
+	if !ok {
+		return exitRefused
+	}
+	m, err := open(o, config, sources)
+	if err != nil {
+		fmt.Fprintln(o.Stderr, err)
+		return exitRefused
+	}
+	m.signals = signals
+	return m.run()
+}
+
+func (o Options) withDefaults() Options {
+	if o.Name == "" {
+		o.Name = "tined"
+	}
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
+	return o
+}
+
+// phase is where the master is in its life; it only goes forward.
+type phase uint8
+
+const (
+	// starting: children are on their way; none accepts before all are proved or have failed.
+	starting phase = iota
+	// serving: the start line is printed.
+	serving
+	// stopping: children drain.
+	stopping
+)
+
+func (p phase) String() string { return [...]string{"starting", "serving", "stopping"}[p] }
+
+// master is the state of the process. Owner of every field without another note: the loop.
+type master struct {
+	o          Options // immutable
+	config     *configs.Config
+	sources    *os.File // sealed, what children are prepared from
+	generation uint64
+
+	runtime    *runtimeDir
+	operator   *operator
+	shards     *shardSet
+	accessLogs *logFiles
+	sink       *sink       // any goroutine
+	log        *zap.Logger // any goroutine
+
+	phase      phase
+	fast       bool // the stop is a fast one
+	finished   bool // the loop ends
+	code       int
+	failure    string // why the start failed
+	born       time.Time
+	shardsDue  time.Time // of a stop: when the shards are closed in any case; zero: never
+	slots      []*slot
+	lives      map[*child]struct{} // every life that has not ended, replaced ones included
+	pace       pace
+	lostLines  uint64 // of logs, reported by children
+	statuses   []*statusRequest
+	admissions bool // the start's gate is open: who is proved may accept
+
+	// Seams of the tests.
+	bounds bounds
+	now    func() time.Time
+	start  func(*child) (process, error)
+
+	events  chan lifeEvent
+	calls   chan func() // functions for the loop to run
+	signals <-chan os.Signal
+	done    chan struct{} // closed when the loop has ended
+	stopped chan struct{} // closed when nothing of this master can be reached any more
+}
+
+type lifeEvent struct {
+	child *child
+	event any
+}
+
+// post hands an event to the loop. Any goroutine but the loop's.
+func (m *master) post(c *child, event any) {
+	select {
+	case m.events <- lifeEvent{c, event}:
+	case <-m.done:
+	}
+}
+
+// do runs f in the loop and waits for it; false when the loop has ended. Any goroutine but the
+// loop's.
+func (m *master) do(f func()) bool {
+	ran := make(chan struct{})
+	select {
+	case m.calls <- func() { f(); close(ran) }:
+		<-ran // the loop runs what it has taken
+		return true
+	case <-m.done:
+		return false
+	}
+}
+
+// run is the loop, and after it the end. Each turn takes one event; due times follow.
+func (m *master) run() int {
+	go m.operator.serve()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for !m.finished {
+		timer.Reset(m.tick())
+		if m.finished {
+			break
+		}
+		select {
+		case e := <-m.events:
+			m.handle(e.child, e.event)
+		case f := <-m.calls:
+			f()
+		case s := <-m.signals:
+			m.onSignal(s)
+		case <-timer.C:
+		}
+	}
+	return m.end()
+}
+
+// idle is the longest wait of the loop when nothing is due.
+const idle = time.Minute
+
+// tick does what is due and says in how long the next thing will be.
+func (m *master) tick() time.Duration {
+	now := m.now()
+	for c := range m.lives {
+		if !c.due.IsZero() && !c.due.After(now) {
+			m.overdue(c)
+		}
+	}
+	for _, s := range m.slots {
+		if m.phase != stopping && s.current == nil && !s.due.IsZero() && !s.due.After(now) {
+			m.spawn(s)
+		}
+	}
+	if !m.shardsDue.IsZero() && !m.shardsDue.After(now) {
+		m.closeShards()
+	}
+	m.answerStatuses()
+
+	next := now.Add(idle)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	sooner(m.shardsDue)
+	for _, s := range m.slots {
+		sooner(s.due)
+	}
+	for c := range m.lives {
+		sooner(c.due)
+	}
+	for _, r := range m.statuses {
+		sooner(r.due)
+	}
+	return max(next.Sub(now), 0)
+}
+
+// end closes everything, in the order in which others can notice: the shards, the control socket
+// with the lock of the runtime directory, and only then the answers to whoever asked for the stop.
+func (m *master) end() int {
+	m.abandon()
+	m.shards.close()
+	m.runtime.close()
+	close(m.done)
+	close(m.stopped)
+	m.operator.close()
+	for _, s := range m.slots {
+		_ = s.socket.Close()
+	}
+	_ = m.sources.Close()
+	m.accessLogs.close()
+	if m.failure == "" {
+		m.log.Info("stopped", zap.Duration("uptime", m.now().Sub(m.born).Round(time.Millisecond)))
+	}
+	m.sink.close()
+	if m.failure != "" {
+		fmt.Fprintln(m.o.Stderr, m.failure)
+	}
+	return m.code
+}

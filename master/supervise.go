@@ -1,0 +1,212 @@
+package master
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// faultWindow: a child that dies by its own fault within this time of serving is a crash loop.
+	faultWindow = 5 * time.Second
+	// backOffFirst and backOffMost bound the wait before a crash-looping child is started again; it
+	// doubles with every fault.
+	backOffFirst = 100 * time.Millisecond
+	backOffMost  = 10 * time.Second
+	// respawnsPerSecond bounds the starts after kills from outside, over all children.
+	respawnsPerSecond = 20
+)
+
+// slot is the place of a child: what stays when a life ends. Owner: the loop.
+type slot struct {
+	index    int
+	socket   childListener // the listening socket that every life inherits
+	current  *child        // nil: nothing runs, and due says when something will
+	due      time.Time     // of the next start; zero: none
+	faults   int           // in a row, of the child's own
+	restarts uint64        // lives after the first
+	starts   uint64
+	lastEnd  string // how the last life ended, in words
+}
+
+// verdict is what a life's end was.
+type verdict uint8
+
+const (
+	// asked: the master wanted it.
+	asked verdict = iota
+	// fromOutside: a signal of somebody else to a child that served, a TERM that it drained after
+	// included. No fault of the child.
+	fromOutside
+	// ownFault: a crash, an exit, a hang, or any end before it served.
+	ownFault
+)
+
+// judge says what a life's end was, in a verdict and in words.
+func judge(c *child) (verdict, string) {
+	how := describe(c.status)
+	if !c.exited {
+		how = "is still there"
+	}
+	switch {
+	case c.failed != nil:
+		return ownFault, "refused the configuration"
+	case c.fault != "":
+		return ownFault, "was killed by the master: " + c.fault
+	case c.asked:
+		return asked, how
+	case c.served.IsZero():
+		return ownFault, how + " before it served"
+	case c.status.Exited() && c.status.ExitStatus() == 0:
+		return fromOutside, "drained and exited"
+	case c.status.Signaled() && !crash(c.status.Signal()):
+		return fromOutside, how
+	}
+	return ownFault, how
+}
+
+// crash tells the signals that a process earns by itself from those that somebody sends. Go turns
+// an unhandled fault into SIGABRT or exit status 2.
+func crash(s syscall.Signal) bool {
+	switch s {
+	case syscall.SIGABRT, syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGSYS, syscall.SIGTRAP:
+		return true
+	}
+	return false
+}
+
+func describe(s syscall.WaitStatus) string {
+	if s.Signaled() {
+		return fmt.Sprintf("was ended by signal %d (%v)", int(s.Signal()), s.Signal())
+	}
+	return fmt.Sprintf("exited with status %d", s.ExitStatus())
+}
+
+// ended closes a life and fills its place, now or later.
+func (m *master) ended(c *child) {
+	if c.state != Ending {
+		m.enter(c, Ending, 0)
+	}
+	m.enter(c, Ended, 0)
+	c.proc.Release()
+	delete(m.lives, c)
+	m.answerStatuses()
+	v, how := judge(c)
+	s := c.slot
+	s.lastEnd = how
+	replaced := s.current != c
+	if !replaced {
+		s.current = nil
+	}
+	if m.phase == stopping {
+		level := zap.DebugLevel
+		if c.fault != "" && c.fault != stopReason {
+			level = zap.WarnLevel
+		}
+		m.log.Log(level, "child has ended", append(c.fields(), zap.String("how", how))...)
+		m.closeShards()
+		m.finish()
+		return
+	}
+	fields := append(c.fields(), zap.String("how", how))
+	if replaced {
+		m.log.Info("child that was replaced has ended", fields...)
+		return
+	}
+	if m.phase == starting && c.failed != nil {
+		m.fail(c.failed.Diagnostic)
+		return
+	}
+	wait := s.after(v, c, m.now())
+	if v == ownFault {
+		m.log.Error("child has failed; it is started again", append(fields, zap.Duration("after", wait), zap.Int("faults", s.faults))...)
+		if c.failed != nil {
+			m.log.Error(c.failed.Diagnostic, c.fields()...)
+		}
+	} else {
+		m.log.Warn("child was ended from outside; its successor starts at once", fields...)
+	}
+	m.replace(s, wait)
+	m.weighStart(s, how)
+}
+
+// after counts faults and says how long to wait before the next life.
+func (s *slot) after(v verdict, c *child, now time.Time) time.Duration {
+	lasted := !c.served.IsZero() && now.Sub(c.served) >= faultWindow
+	if v != ownFault || lasted {
+		s.faults = 0
+	}
+	if v != ownFault {
+		return 0
+	}
+	s.faults++
+	if lasted {
+		return 0
+	}
+	return backOff(s.faults)
+}
+
+// backOff is the wait before a start after so many faults in a row, at least one.
+func backOff(faults int) time.Duration {
+	wait := backOffFirst
+	for range faults - 1 {
+		if wait *= 2; wait >= backOffMost {
+			return backOffMost
+		}
+	}
+	return wait
+}
+
+// replace plans the next life of a slot; the next tick starts it.
+func (m *master) replace(s *slot, wait time.Duration) {
+	s.current = nil
+	s.due = m.now().Add(wait)
+}
+
+// spawn starts a life, unless too many have been started within the last second.
+func (m *master) spawn(s *slot) {
+	now := m.now()
+	if s.starts > 0 {
+		if at := m.pace.next(now); at.After(now) {
+			s.due = at
+			return
+		}
+		s.restarts++
+	}
+	s.starts++
+	s.due = time.Time{}
+	c := &child{slot: s, state: Starting, since: now, born: now, due: now.Add(m.bounds.answer)}
+	proc, err := m.start(c)
+	if err != nil {
+		s.faults++
+		wait := backOff(s.faults)
+		s.lastEnd = "could not be started: " + err.Error()
+		s.due = now.Add(wait)
+		m.log.Error("child could not be started", zap.Int("child", s.index), zap.Error(err), zap.Duration("after", wait))
+		m.weighStart(s, s.lastEnd)
+		return
+	}
+	c.proc = proc
+	s.current = c
+	m.lives[c] = struct{}{}
+	m.log.Debug("child is started", c.fields()...)
+}
+
+// pace remembers the last starts, so that a storm of kills cannot keep the machine busy with
+// starting processes.
+type pace struct {
+	last [respawnsPerSecond]time.Time
+	at   int
+}
+
+// next returns now and counts a start, or says from when on one is allowed.
+func (p *pace) next(now time.Time) time.Time {
+	if allowed := p.last[p.at].Add(time.Second); !p.last[p.at].IsZero() && allowed.After(now) {
+		return allowed
+	}
+	p.last[p.at] = now
+	p.at = (p.at + 1) % len(p.last)
+	return now
+}
