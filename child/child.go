@@ -1,0 +1,340 @@
+package child
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
+
+	"github.com/tined/tined/child/module"
+	"github.com/tined/tined/child/worker"
+	"github.com/tined/tined/configs"
+	"github.com/tined/tined/netcore"
+	"github.com/tined/tined/netcore/control"
+)
+
+// outboxSize is how many answers wait for a master that is slow to take them.
+const outboxSize = 256
+
+// Options are what the program gives its children.
+type Options struct {
+	Schema  *configs.Schema    // the same as the master's
+	Modules []module.Module    // linked in
+	Code    []module.CodeRoute // registered in code; they join the default site
+	Version string             // of the program
+}
+
+// child is the process: the loop and what stands around it.
+type child struct {
+	journal
+	options Options
+	index   int
+	conn    *control.Conn
+	sink    *masterSink
+	loop    *loop
+	builder builder
+	outbox  chan control.Message // the loop's answers to the master
+	mailed  chan struct{}        // the outbox is closed and empty
+
+	poolMu sync.Mutex
+	pools  map[string]*worker.Pool
+	pool   worker.Options // for pools that are made from now on
+
+	mu       sync.Mutex
+	prepared *generation           // built, not committed
+	writers  map[string]*logWriter // access logs by file; "stdout" is the master
+	format   string                // of the log
+
+	drainOnce    sync.Once
+	drainTimeout time.Duration // under mu; of the last generation prepared
+	masterLost   bool          // under mu
+}
+
+// Run is a child's main function: it takes what the master has handed down and serves until the master dismisses it or is gone. It
+// returns the exit status.
+func Run(o Options) int {
+	heritage, err := control.Inherited()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tined: child:", err)
+		return 1
+	}
+	ch, err := newChild(o, heritage.Child, heritage.Conn)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tined: child:", err)
+		return 1
+	}
+	// The listening socket in the runtime directory is held open and not served: a master that takes over living children connects
+	// to it, which this version does not answer.
+	defer heritage.Listener.Close()
+	return ch.serve()
+}
+
+func newChild(o Options, index int, conn *control.Conn) (*child, error) {
+	ch := &child{options: o, index: index, conn: conn, sink: newMasterSink(conn)}
+	ch.logger.Store(newLogger("json", "info", ch.sink, index))
+	poller, err := netcore.NewPoller("")
+	if err != nil {
+		return nil, err
+	}
+	ch.loop = newLoop(poller, ch)
+	ch.outbox, ch.mailed = make(chan control.Message, outboxSize), make(chan struct{})
+	go ch.mail(conn)
+	ch.pools = make(map[string]*worker.Pool)
+	workers, err := configs.NewBlock(WorkersSpec(), nil)
+	if err != nil {
+		return nil, err
+	}
+	ch.pool = workerOptions("", workers)
+	ch.writers = make(map[string]*logWriter)
+	ch.builder = builder{
+		modules: make(map[string]module.Module),
+		code:    make(map[string]module.CodeRoute),
+		pool:    ch.poolOf,
+		log:     ch.logModule,
+		access:  ch.accessLog,
+		child:   index,
+	}
+	for _, m := range o.Modules {
+		ch.builder.modules[m.Spec().Name] = m
+	}
+	for _, r := range o.Code {
+		ch.builder.code[r.Pattern] = r
+	}
+	return ch, nil
+}
+
+// serve runs the loop until it is stopped.
+func (ch *child) serve() int {
+	// HUP and INT from a terminal are the master's business; a log's reader that goes away must not end the child.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
+	terminate := make(chan os.Signal, 1)
+	signal.Notify(terminate, syscall.SIGTERM)
+	go func() {
+		<-terminate
+		ch.drain(0)
+	}()
+	if _, err := netcore.RaiseFileLimit(); err != nil {
+		ch.logLine(levelWarn, "the limit of open files cannot be raised", "error", err)
+	}
+	if err := ch.loop.reserve.Refill(); err != nil {
+		ch.logLine(levelWarn, "no spare descriptor", "error", err)
+	}
+	if err := ch.conn.Send(&control.Hello{Pid: os.Getpid(), Version: ch.options.Version, Child: ch.index}); err != nil {
+		fmt.Fprintln(os.Stderr, "tined: child:", err)
+		return 1
+	}
+	go ch.attend(ch.conn)
+	err := ch.loop.run()
+	if err != nil {
+		ch.logLine(levelError, "the loop ended", "error", err)
+	}
+	ch.closeLogs()
+	close(ch.outbox)
+	<-ch.mailed
+	if err != nil {
+		return 1
+	}
+	return 0
+}
+
+// drain finishes what is in flight and ends the child; timeout 0 is the configuration's drain_timeout.
+func (ch *child) drain(timeout time.Duration) {
+	ch.drainOnce.Do(func() {
+		if timeout <= 0 {
+			ch.mu.Lock()
+			timeout = ch.drainTimeout
+			ch.mu.Unlock()
+		}
+		ch.loop.call(func() {
+			if ch.loop.generation == nil { // nothing was ever served
+				ch.loop.stop()
+				return
+			}
+			ch.answer(&control.Draining{})
+			ch.loop.drain(func() {
+				ch.answer(&control.Drained{})
+				ch.loop.stop()
+			})
+			if !ch.loop.stopped {
+				time.AfterFunc(timeout, func() { ch.loop.call(ch.loop.endDrain) })
+			}
+		})
+	})
+}
+
+// masterGone ends a child whose master has died: a new master cannot take it over in this version, and it must not serve an old
+// configuration for ever.
+func (ch *child) masterGone() {
+	ch.mu.Lock()
+	ch.masterLost = true
+	ch.mu.Unlock()
+	ch.drain(0)
+}
+
+// poolOf returns the pool called name, "" for the child's own. Pools live as long as the child.
+func (ch *child) poolOf(name string) *worker.Pool {
+	ch.poolMu.Lock()
+	defer ch.poolMu.Unlock()
+	p := ch.pools[name]
+	if p == nil {
+		o := ch.pool
+		o.Name = name
+		o.Panic = func(_ worker.Task, value any, stack []byte) {
+			ch.logLine(levelError, "a task panicked", "panic", fmt.Sprint(value), "pool", name, "stack", string(stack))
+		}
+		p = worker.New(o)
+		ch.pools[name] = p
+	}
+	return p
+}
+
+func (ch *child) poolStats() []worker.Stats {
+	ch.poolMu.Lock()
+	defer ch.poolMu.Unlock()
+	stats := make([]worker.Stats, 0, len(ch.pools))
+	for _, p := range ch.pools {
+		stats = append(stats, p.Stats())
+	}
+	return stats
+}
+
+// configure takes over what of a configuration concerns the process and not the generation.
+func (ch *child) configure(c *configs.Config, format string) {
+	runtime.GOMAXPROCS(max(1, c.Procs))
+	if c.Pin {
+		ch.pin()
+	}
+	ch.logger.Store(newLogger(format, c.Log.Level, ch.sink, ch.index))
+	ch.mu.Lock()
+	ch.drainTimeout = c.DrainTimeout
+	ch.mu.Unlock()
+	ch.poolMu.Lock()
+	ch.pool = workerOptions("", c.Workers)
+	for _, p := range ch.pools {
+		p.Resize(ch.pool.Min, ch.pool.Max)
+	}
+	ch.poolMu.Unlock()
+}
+
+// pin binds the process to one of the cores that it may use, by its index.
+func (ch *child) pin() {
+	var usable unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &usable); err != nil {
+		ch.logLine(levelWarn, "pin", "error", err)
+		return
+	}
+	count := usable.Count()
+	if count == 0 {
+		return
+	}
+	nth := ch.index % count
+	for cpu := range len(usable) * 64 {
+		if !usable.IsSet(cpu) {
+			continue
+		}
+		if nth == 0 {
+			var one unix.CPUSet
+			one.Set(cpu)
+			if err := setAffinity(&one); err != nil {
+				ch.logLine(levelWarn, "pin", "error", err, "core", cpu)
+			}
+			return
+		}
+		nth--
+	}
+}
+
+// setAffinity binds every thread of the process: sched_setaffinity(2) knows only threads, and Go has several from the start.
+func setAffinity(set *unix.CPUSet) error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		var tid int
+		if _, err := fmt.Sscan(thread.Name(), &tid); err != nil {
+			continue
+		}
+		if err := unix.SchedSetaffinity(tid, set); err != nil && !errors.Is(err, unix.ESRCH) {
+			return os.NewSyscallError("sched_setaffinity", err)
+		}
+	}
+	return nil
+}
+
+// takeLogFiles makes writers of the access log files that came with a generation.
+func (ch *child) takeLogFiles(names []string, files []*os.File) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for i, name := range names {
+		ch.setLogFile(name, files[i])
+	}
+}
+
+// setLogFile lets the writer of name write to f; mu is held. A file that it wrote to before is closed once the writer has let go.
+func (ch *child) setLogFile(name string, f *os.File) {
+	write := func(batch []byte) {
+		if _, err := f.Write(batch); err != nil {
+			ch.logLine(levelError, "access log", "file", name, "error", err)
+		}
+	}
+	if w := ch.writers[name]; w != nil {
+		w.write.Store(&write) // the old file is closed by the garbage collector, when no write uses it any more
+		return
+	}
+	ch.writers[name] = newLogWriter(write)
+}
+
+func (ch *child) reopen(names []string, files []*os.File) {
+	if len(names) != len(files) {
+		closeFiles(files)
+		return
+	}
+	ch.takeLogFiles(names, files)
+}
+
+// accessLog opens the access log of a site.
+func (ch *child) accessLog(siteName string, c *configs.AccessLog) (*accessLog, error) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	w := ch.writers[c.File]
+	if w == nil {
+		if c.File != "stdout" {
+			return nil, fmt.Errorf("no file came for %s", c.File)
+		}
+		w = newLogWriter(func(batch []byte) { ch.sink.put(1, batch) })
+		ch.writers[c.File] = w
+	}
+	return &accessLog{site: siteName, child: ch.index, json: c.Format == "json", writer: w}, nil
+}
+
+func (ch *child) droppedAccess() (lines uint64) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for _, w := range ch.writers {
+		lines += w.dropped.Load()
+	}
+	return lines
+}
+
+// closeLogs writes what is left of all logs. The loop has ended.
+func (ch *child) closeLogs() {
+	if g := ch.loop.generation; g != nil {
+		g.flushLogs()
+	}
+	ch.mu.Lock()
+	for _, w := range ch.writers {
+		w.close()
+	}
+	ch.mu.Unlock()
+	ch.sink.close()
+}
+
+var _ zapcore.WriteSyncer = (*masterSink)(nil)

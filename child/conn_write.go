@@ -1,0 +1,268 @@
+package child
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/tined/tined/child/web"
+)
+
+const (
+	// writeChunk is how many bytes of files and memory one connection may send in a turn of the loop, so that a fast client does
+	// not make the others wait.
+	writeChunk = 256 << 10
+	// highWater is how many unsent bytes in memory stop the encoding of further responses.
+	highWater = 256 << 10
+	// copyMax is the largest body that is copied behind its head; a larger one is sent from where it is.
+	copyMax = 16 << 10
+	// pieces is how many pieces of memory one system call sends.
+	pieces = 16
+)
+
+// A segment is part of what is to be sent: memory, or a range of a file.
+type segment struct {
+	b    []byte
+	file web.File
+	off  int64
+	n    int64 // of the file
+	own  bool  // b came from the loop's buffers
+}
+
+// An output is what a connection has to send: segments, then the tail, to which small responses are appended.
+type output struct {
+	segments []segment
+	first    int    // of segments, the first that is not sent
+	tail     []byte // from the loop's buffers; nil when nothing is in it
+	sent     int    // bytes of the first segment, or of the tail when there is none, that have left
+}
+
+// tail returns the memory to which the next bytes of c are appended; putTail takes it back.
+func (l *loop) tail(c *conn) []byte {
+	if c.out == nil {
+		c.out = l.takeOutput()
+	}
+	if c.out.tail == nil {
+		c.out.tail = l.takeTail()
+	}
+	c.out.compact()
+	return c.out.tail
+}
+
+// compact forgets what has left, when that is more than what waits: otherwise an output that is never empty, which is that of any long
+// response to a slow client, would keep all that it ever held.
+func (o *output) compact() {
+	switch {
+	case o.first == len(o.segments) && o.sent > len(o.tail)/2:
+		o.tail = o.tail[:copy(o.tail, o.tail[o.sent:])]
+		o.sent = 0
+		o.segments, o.first = o.segments[:0], 0
+	case o.first >= pieces && o.first > len(o.segments)/2:
+		n := copy(o.segments, o.segments[o.first:])
+		clear(o.segments[n:])
+		o.segments, o.first = o.segments[:n], 0
+	}
+}
+
+// putTail stores what was appended to the tail and counts it.
+func (l *loop) putTail(c *conn, tail []byte) {
+	c.queued += uint64(len(tail) - len(c.out.tail))
+	c.out.tail = tail
+}
+
+// seal makes a segment of the tail, so that something else can follow it.
+func (l *loop) seal(c *conn) {
+	o := c.out
+	if len(o.tail) > 0 {
+		o.segments = append(o.segments, segment{b: o.tail, own: true})
+		o.tail = nil
+	}
+}
+
+// sendMemory queues b, which nobody changes any more, without copying it.
+func (l *loop) sendMemory(c *conn, b []byte) {
+	l.seal(c)
+	c.out.segments = append(c.out.segments, segment{b: b})
+	c.queued += uint64(len(b))
+}
+
+// sendFile queues a range of f and owns it from now on.
+func (l *loop) sendFile(c *conn, f web.File, off, n int64) {
+	l.seal(c)
+	c.out.segments = append(c.out.segments, segment{file: f, off: off, n: n})
+	c.queued += uint64(n)
+}
+
+// flush sends what the socket takes, at most a chunk. It closes the connection when the peer is gone.
+func (l *loop) flush(c *conn) {
+	budget := writeChunk
+	for c.out != nil && budget > 0 && c.has(flagWritable) {
+		o := c.out
+		if o.first < len(o.segments) && o.segments[o.first].file != nil {
+			budget -= l.flushFile(c, &o.segments[o.first], budget)
+			continue
+		}
+		iov, total, more := l.gather(o)
+		if total == 0 {
+			l.dropOutput(c)
+			break
+		}
+		var (
+			n   int
+			err error
+		)
+		if len(iov) == 1 {
+			n, err = c.transport.flush(c, iov[0], more)
+		} else {
+			n, err = c.transport.flushAll(c, iov)
+		}
+		if err != nil {
+			l.writeFailed(c, err)
+			break
+		}
+		if n < total {
+			c.unset(flagWritable)
+		}
+		budget -= n
+		l.sentBytes(c, n)
+		l.shift(c, n)
+	}
+}
+
+// gather collects the pieces of memory up to the next file.
+func (l *loop) gather(o *output) (iov [][]byte, total int, more bool) {
+	iov = l.iov[:0]
+	skip := o.sent
+	for i := o.first; i < len(o.segments) && len(iov) < pieces; i++ {
+		s := &o.segments[i]
+		if s.file != nil {
+			return iov, total, true
+		}
+		iov = append(iov, s.b[skip:])
+		total += len(s.b) - skip
+		skip = 0
+	}
+	if len(iov) < pieces && len(o.tail) > skip {
+		iov = append(iov, o.tail[skip:])
+		total += len(o.tail) - skip
+	}
+	return iov, total, false
+}
+
+// shift drops n sent bytes of memory from the front.
+func (l *loop) shift(c *conn, n int) {
+	o := c.out
+	for n > 0 && o.first < len(o.segments) {
+		s := &o.segments[o.first]
+		if rest := len(s.b) - o.sent; n < rest {
+			o.sent += n
+			return
+		} else {
+			n -= rest
+		}
+		if s.own {
+			l.giveTail(s.b)
+		}
+		*s = segment{}
+		o.first++
+		o.sent = 0
+	}
+	o.sent += n
+	if o.first == len(o.segments) && o.sent == len(o.tail) {
+		l.dropOutput(c)
+	}
+}
+
+// flushFile sends up to budget bytes of a file.
+func (l *loop) flushFile(c *conn, s *segment, budget int) int {
+	if s.n == 0 {
+		l.fileSent(c, s)
+		return 0
+	}
+	want := int(min(s.n, int64(budget)))
+	n, err := c.transport.sendfile(c, int(s.file.Fd()), &s.off, want)
+	switch {
+	case err == unix.EAGAIN:
+		c.unset(flagWritable)
+		return 0
+	case err != nil:
+		l.writeFailed(c, err)
+		return 0
+	case n == 0: // the file has shrunk: the length that was promised cannot be kept
+		l.close(c, reasonFileChanged)
+		return 0
+	}
+	s.n -= int64(n)
+	l.sentBytes(c, n)
+	if s.n == 0 {
+		l.fileSent(c, s)
+	}
+	return n
+}
+
+func (l *loop) fileSent(c *conn, s *segment) {
+	s.file.Release()
+	*s = segment{}
+	o := c.out
+	o.first++
+	o.sent = 0
+	if o.first == len(o.segments) && len(o.tail) == 0 {
+		l.dropOutput(c)
+	}
+}
+
+// dropOutput gives an output's memory back; what is left in it is not sent.
+func (l *loop) dropOutput(c *conn) {
+	o := c.out
+	c.out = nil
+	for i := o.first; i < len(o.segments); i++ {
+		s := &o.segments[i]
+		if s.file != nil {
+			s.file.Release()
+		}
+		if s.own {
+			l.giveTail(s.b)
+		}
+		*s = segment{}
+	}
+	o.segments = o.segments[:0]
+	o.first, o.sent = 0, 0
+	if o.tail != nil {
+		l.giveTail(o.tail)
+		o.tail = nil
+	}
+	l.giveOutput(o)
+}
+
+func (l *loop) writeFailed(c *conn, err error) {
+	switch err {
+	case unix.EAGAIN:
+		c.unset(flagWritable)
+	case unix.EPIPE, unix.ECONNRESET, unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENOTCONN:
+		l.close(c, reasonClientGone)
+	default:
+		l.close(c, reasonSystem)
+	}
+}
+
+// sentBytes counts n sent bytes and ends the exchanges whose response has left.
+func (l *loop) sentBytes(c *conn, n int) {
+	c.sent += uint64(n)
+	if c.role == roleServer {
+		l.numbers.bytesOut += uint64(n)
+	}
+	l.reap(c)
+	if ex := c.pipeline.sending.first; ex != nil && ex.state == WaitingToSendHead && c.sent > ex.first {
+		ex.setState(WaitingToSendBody)
+	}
+}
+
+// unsent is what waits in memory to be sent; files count for nothing.
+func (o *output) unsent() int {
+	if o == nil {
+		return 0
+	}
+	n := len(o.tail) - o.sent
+	for i := o.first; i < len(o.segments); i++ {
+		n += len(o.segments[i].b)
+	}
+	return n
+}

@@ -1,0 +1,150 @@
+package child
+
+import (
+	"time"
+
+	"github.com/tined/tined/child/http1"
+	"github.com/tined/tined/netcore"
+)
+
+const (
+	// lingerTimeout bounds a lingering close, in ns.
+	lingerTimeout = int64(5 * time.Second)
+	// never is a deadline that does not come.
+	never = int64(1 << 62)
+)
+
+// phaseOf says what a connection is waiting for.
+func (l *loop) phaseOf(c *conn) phase {
+	switch {
+	case c.has(flagLingering):
+		return phaseLinger
+	case c.out != nil && !c.has(flagWritable):
+		return phaseWrite
+	case c.receiver != nil && (c.receiver.flow == nil || !c.receiver.flow.full()):
+		return phaseBody
+	case c.current != nil && c.receiver == nil:
+		return phaseHead
+	}
+	if ex := c.pipeline.head(); ex != nil {
+		if ex.begunStream || ex.finished {
+			return phaseStream
+		}
+		return phaseHandler
+	}
+	if c.exchanges == 0 {
+		return phaseHead
+	}
+	return phaseIdle
+}
+
+// setDeadline arms the connection's timer when it begins to wait for something else. Within a phase the deadline stays: a client that
+// sends a byte now and then does not move it.
+func (l *loop) setDeadline(c *conn) {
+	p := l.phaseOf(c)
+	lim := l.limits(c)
+	if p == c.phase && p != phaseIdle && p != phaseHandler && (p != phaseHead || uint32(c.mark) == c.exchanges) {
+		return
+	}
+	due := never
+	switch p {
+	case phaseIdle:
+		due = l.now + lim.idleTimeout
+	case phaseHead:
+		due = l.now + lim.headTimeout
+		c.mark = uint64(c.exchanges)
+	case phaseBody:
+		due = l.now + lim.bodyTimeout
+		c.mark = c.received
+	case phaseWrite:
+		due = l.now + lim.writeTimeout
+		c.mark = l.takenBytes(c)
+	case phaseHandler:
+		if lim.handlerTimeout > 0 {
+			due = c.pipeline.head().started + lim.handlerTimeout
+		}
+	case phaseLinger:
+		due = l.now + lingerTimeout
+		c.mark = 0
+	case phaseStream:
+	}
+	c.phase = p
+	if due == never {
+		l.wheel.Cancel(&c.timer)
+		return
+	}
+	l.wheel.Schedule(&c.timer, due)
+}
+
+// takenBytes is how many bytes the client has acknowledged: what was sent less what its socket still holds. A client that reads
+// slowly from a full socket buffer makes progress long before the buffer takes more.
+func (l *loop) takenBytes(c *conn) uint64 {
+	held, err := netcore.Unsent(int(c.fd))
+	if err != nil || uint64(held) > c.sent {
+		return c.sent
+	}
+	return c.sent - uint64(held)
+}
+
+var (
+	errHeadTimeout = &http1.Error{Status: 408, Message: "the head took longer than limits.head_timeout"}
+	errBodyTimeout = &http1.Error{Status: 408, Message: "the body came slower than limits.body_rate"}
+)
+
+// expired is called by the wheel for every timer that is due.
+func (l *loop) expired(t *netcore.Timer) {
+	if t == &l.retry {
+		l.unchoke()
+		return
+	}
+	fd, serial := netcore.SplitToken(t.Key)
+	c := l.table.Get(fd, serial)
+	if c == nil {
+		return
+	}
+	lim := l.limits(c)
+	switch c.phase {
+	case phaseIdle:
+		c.why = reasonIdleTimeout
+		l.linger(c)
+	case phaseHead:
+		ex := c.current
+		if ex == nil || !ex.parser.Started() { // not a byte of a request: nobody waits for an answer
+			l.close(c, reasonHeadTimeout)
+			return
+		}
+		c.current = nil
+		l.refuse(c, ex, errHeadTimeout)
+		c.why = reasonHeadTimeout
+	case phaseBody:
+		if int64(c.received-c.mark) >= lim.bodyLeast {
+			c.mark = c.received
+			l.wheel.Schedule(t, l.now+lim.bodyTimeout)
+			return
+		}
+		l.bodyFailed(c, c.receiver, errBodyTimeout)
+		c.why = reasonBodyTimeout
+	case phaseWrite:
+		if taken := l.takenBytes(c); int64(taken-c.mark) >= lim.writeLeast {
+			c.mark = taken
+			l.wheel.Schedule(t, l.now+lim.writeTimeout)
+			return
+		}
+		l.close(c, reasonWriteTimeout)
+	case phaseHandler:
+		ex := c.pipeline.head()
+		l.stopParsing(c, reasonHandlerTimeout)
+		ex.keepAlive = false
+		l.supplant(c, ex, 503)
+	case phaseLinger:
+		l.close(c, c.why)
+	case phaseStream:
+	}
+	if c.has(flagClosed) {
+		return
+	}
+	if c.out != nil && c.has(flagWritable) {
+		l.flush(c)
+	}
+	l.settle(c)
+}

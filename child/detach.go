@@ -1,0 +1,89 @@
+package child
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tined/tined/netcore"
+)
+
+var (
+	errNotAlone   = errors.New("the connection cannot be detached: earlier responses are unsent, or the body is unread")
+	errNotMovable = errors.New("the connection cannot be detached: its transport cannot be moved")
+)
+
+// detached is the answer to eventDetach.
+type detached struct {
+	conn   net.Conn
+	unread []byte
+	err    error
+}
+
+// A detachedConn is a connection that left the loop: a net.Conn of Go's own poller. It is still counted, and closed at the end of a
+// drain.
+type detachedConn struct {
+	net.Conn
+	loop *loop
+	once sync.Once
+}
+
+// Close closes the connection and tells the loop.
+func (d *detachedConn) Close() error {
+	err := d.Conn.Close()
+	d.once.Do(func() {
+		d.loop.call(func() {
+			delete(d.loop.detached, d)
+			d.loop.checkDrained()
+		})
+	})
+	return err
+}
+
+// CloseWrite ends our side of the connection.
+func (d *detachedConn) CloseWrite() error {
+	if half, ok := d.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// detach takes a connection out of the loop, with the bytes that were received behind the request of ex.
+func (l *loop) detach(c *conn, ex *exchange) detached {
+	switch {
+	case c == nil || ex.orphan || c.has(flagClosed):
+		return detached{err: errClientGone}
+	case c.pipeline.head() != ex || c.pipeline.depth() != 1 || c.pipeline.sending.first != nil || c.out != nil || c.receiver != nil:
+		return detached{err: errNotAlone}
+	case !c.transport.movable():
+		return detached{err: errNotMovable}
+	}
+	unread := append([]byte(nil), c.in...)
+	fd, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return detached{err: os.NewSyscallError("fcntl", err)}
+	}
+	file := os.NewFile(uintptr(fd), "connection")
+	conn, err := net.FileConn(file)
+	file.Close() // FileConn has a duplicate of its own
+	if err != nil {
+		return detached{err: err}
+	}
+	c.pipeline.pending.pop() // not deserted: the handler goes on, and its context with it
+	ex.orphan = true
+	d := &detachedConn{Conn: conn, loop: l}
+	if l.detached == nil {
+		l.detached = make(map[*detachedConn]struct{})
+	}
+	l.detached[d] = struct{}{}
+	if c.has(flagRegistered) {
+		l.poller.Remove(int(c.fd)) // not Forget: the duplicate keeps the open file alive, and its registration with it
+	}
+	l.release(c, reasonDetached)
+	netcore.Close(int(c.fd))
+	l.gone(c)
+	return detached{conn: d, unread: unread}
+}

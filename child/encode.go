@@ -1,0 +1,291 @@
+package child
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/tined/tined/child/http1"
+	"github.com/tined/tined/child/web"
+)
+
+// encode puts the response of the pipeline's head behind what c has to send, and moves the exchange on.
+func (l *loop) encode(c *conn, ex *exchange) {
+	o := web.OutcomeOf(&ex.resp)
+	first := c.queued
+	tail := l.tail(c)
+	closing := false
+	tail = l.appendStatus(tail, o.Status)
+	if o.Kind == web.BodyFixed {
+		tail = append(tail, o.Fixed.Fields...)
+	} else {
+		tail, closing = appendFields(tail, ex.resp.Header())
+	}
+
+	length, frame := l.frame(ex, o)
+	switch frame {
+	case framingLength:
+		if o.Kind != web.BodyFixed {
+			tail = http1.AppendContentLength(tail, length)
+			tail = l.appendType(tail, ex, o)
+		}
+	case framingChunked:
+		tail = append(tail, "Transfer-Encoding: chunked\r\n"...)
+	case framingClose:
+		closing = true
+	}
+	tail = l.appendConnection(c, ex, tail, closing)
+
+	if frame == framingNone || ex.head || o.Status == 205 {
+		l.putTail(c, tail)
+		l.discard(o)
+		l.encoded(c, ex, first)
+		return
+	}
+	switch o.Kind {
+	case web.BodyBytes, web.BodyCollected:
+		l.putBody(c, tail, o.Bytes, o.Kind == web.BodyBytes)
+	case web.BodyFixed:
+		l.putBody(c, tail, o.Fixed.Body, true)
+	case web.BodyText:
+		tail = append(tail, o.Text...)
+		l.putTail(c, tail)
+	case web.BodyFile:
+		l.putTail(c, tail)
+		file := o.File
+		o.File = nil
+		l.sendFile(c, file, o.Offset, o.Length)
+	case web.BodyReader:
+		l.putTail(c, tail)
+		ex.reader = &pull{ex: ex, source: o.Reader, left: o.Length}
+		ex.reader.job.Task = ex.reader
+		ex.frame = frame
+		o.Reader = nil
+		ex.first = first
+		l.pullMore(c, ex)
+		return // goes on in pulled
+	default:
+		l.putTail(c, tail)
+	}
+	ex.bodySent = length
+	l.encoded(c, ex, first)
+}
+
+// putBody appends a small body to the head, and queues a large one as it is.
+func (l *loop) putBody(c *conn, tail, body []byte, stable bool) {
+	if len(body) <= copyMax {
+		l.putTail(c, append(tail, body...))
+		return
+	}
+	l.putTail(c, tail)
+	if !stable { // the collected bytes are the exchange's memory, which lives until they have left
+		body = body[:len(body):len(body)]
+	}
+	l.sendMemory(c, body)
+}
+
+// frame says how the body of a complete response is delimited, and how long it is.
+func (l *loop) frame(ex *exchange, o *web.Outcome) (int64, framing) {
+	if !http1.BodyAllowed(o.Status) {
+		return 0, framingNone
+	}
+	if o.Status == 205 {
+		return 0, framingLength // RFC 9110, 15.3.6: no content, and that has to be said
+	}
+	var length int64
+	switch o.Kind {
+	case web.BodyBytes, web.BodyCollected:
+		length = int64(len(o.Bytes))
+	case web.BodyText:
+		length = int64(len(o.Text))
+	case web.BodyFixed:
+		length = int64(len(o.Fixed.Body))
+	case web.BodyFile:
+		length = o.Length
+	case web.BodyReader:
+		length = o.Length
+		if length < 0 {
+			if ex.minor == 0 {
+				return 0, framingClose
+			}
+			return 0, framingChunked
+		}
+	}
+	if ex.head && length == 0 {
+		if declared := declaredLength(ex.resp.Header()); declared > 0 {
+			length = declared // a HEAD answered by a handler that knows the length of its GET
+		}
+	}
+	return length, framingLength
+}
+
+// appendStatus begins a response: status line, Server and Date.
+func (l *loop) appendStatus(dst []byte, status int) []byte {
+	if l.dateAt != l.second {
+		l.freshDate()
+	}
+	if status == 200 {
+		return append(dst, l.begin200...)
+	}
+	dst = http1.AppendStatusLine(dst, status)
+	return append(dst, l.date...)
+}
+
+// appendFields encodes a handler's header. The fields that only the server writes are left out, and so is what HTTP does not allow.
+func appendFields(dst []byte, h *web.Header) (out []byte, closing bool) {
+	for i := range h.Len() {
+		f := h.At(i)
+		if web.ServerField(f.Name) {
+			if len(f.Name) == len("Connection") && strings.EqualFold(f.Name, "Connection") && http1.HasToken([]byte(f.Value), "close") {
+				closing = true
+			}
+			continue
+		}
+		if len(f.Name) == len("Upgrade") && strings.EqualFold(f.Name, "Upgrade") {
+			dst = append(dst, "Connection: upgrade\r\n"...) // RFC 9110, 7.8: who sends the one must send the other
+		}
+		dst, _ = http1.AppendField(dst, f.Name, f.Value)
+	}
+	return dst, closing
+}
+
+// appendType adds the Content-Type of a body whose handler has set none.
+func (l *loop) appendType(dst []byte, ex *exchange, o *web.Outcome) []byte {
+	switch {
+	case o.Kind == web.BodyText && len(o.Text) > 0:
+		if !ex.resp.Header().Has("Content-Type") {
+			dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\n"...)
+		}
+	case (o.Kind == web.BodyCollected || o.Kind == web.BodyBytes) && len(o.Bytes) > 0:
+		if !ex.resp.Header().Has("Content-Type") && !ex.resp.Header().Has("Content-Encoding") {
+			dst, _ = http1.AppendField(dst, "Content-Type", http.DetectContentType(o.Bytes))
+		}
+	}
+	return dst
+}
+
+// appendConnection ends the head, and decides whether the connection goes on.
+func (l *loop) appendConnection(c *conn, ex *exchange, dst []byte, closing bool) []byte {
+	unread := c.receiver != nil && c.receiver.ex == nil && !c.receiver.worthReading(ex)
+	last := c.pipeline.depth() == 1 && (l.draining || c.has(flagNoMore|flagEOF))
+	if ex.keepAlive && !closing && !unread && !last {
+		if ex.minor == 0 {
+			dst = append(dst, "Connection: keep-alive\r\n"...)
+		}
+		return append(dst, "\r\n"...)
+	}
+	c.set(flagLast)
+	switch {
+	case c.why != reasonNone: // decided before
+	case unread:
+		c.why = reasonBodyUnread
+		c.set(flagLinger)
+	case ex.keepAlive:
+		c.why = reasonServerClose
+		c.set(flagLinger) // the client may have a request under way
+	default:
+		c.why = reasonAnswered
+	}
+	return append(dst, "Connection: close\r\n\r\n"...)
+}
+
+// encoded moves ex from pending to sending.
+func (l *loop) encoded(c *conn, ex *exchange, first uint64) {
+	c.pipeline.encoded()
+	ex.first = first
+	ex.end = c.queued
+	ex.setState(WaitingToSendHead)
+	l.reap(c) // of a stream, everything may have left already
+}
+
+// discard releases what an outcome holds and will not be sent.
+func (l *loop) discard(o *web.Outcome) {
+	if o.File != nil {
+		o.File.Release()
+		o.File = nil
+	}
+	if o.Reader != nil {
+		closeReader(o.Reader)
+		o.Reader = nil
+	}
+}
+
+// pumpStream sends what the handler of the pipeline's head has streamed so far. It reports whether the response is complete.
+func (l *loop) pumpStream(c *conn, ex *exchange) bool {
+	s := ex.stream
+	if !ex.begun {
+		ex.begun = true
+		ex.first = c.queued
+		tail := l.appendStatus(l.tail(c), s.status)
+		tail = append(tail, s.fields...)
+		l.putTail(c, l.appendConnection(c, ex, tail, s.close))
+	}
+	data, ended, complete := s.take(l.takeChunk())
+	ended = ended && ex.finished
+	if len(data) > 0 && !ex.head && s.frame != framingNone {
+		l.putPiece(c, ex, s.frame, data)
+	}
+	l.giveChunk(data)
+	if !ended {
+		return false
+	}
+	if !complete && !ex.head || ex.aborted { // less than was declared: the close must tell
+		l.abort(c)
+		return false
+	}
+	l.endPieces(c, ex, s.frame)
+	return true
+}
+
+// putPiece appends a piece of a streamed body in its framing.
+func (l *loop) putPiece(c *conn, ex *exchange, frame framing, data []byte) {
+	tail := l.tail(c)
+	if frame == framingChunked {
+		tail = http1.AppendChunkSize(tail, len(data))
+	}
+	tail = append(tail, data...)
+	if frame == framingChunked {
+		tail = append(tail, "\r\n"...)
+	}
+	l.putTail(c, tail)
+	ex.bodySent += int64(len(data))
+}
+
+// endPieces ends a streamed body.
+func (l *loop) endPieces(c *conn, ex *exchange, frame framing) {
+	if frame == framingChunked && !ex.head {
+		l.putTail(c, append(l.tail(c), "0\r\n\r\n"...))
+	}
+	l.encoded(c, ex, ex.first)
+}
+
+// pullMore asks a worker for the next piece of a pulled body.
+func (l *loop) pullMore(c *conn, ex *exchange) {
+	p := ex.reader
+	if p.reading || p.done {
+		return
+	}
+	p.reading = true
+	l.handed++
+	if !ex.route.pool.Submit(&p.job) {
+		p.reading = false
+		l.abort(c)
+	}
+}
+
+// pulled takes a piece that a worker has read, and ends the response after the last.
+func (l *loop) pulled(c *conn, ex *exchange) {
+	p := ex.reader
+	p.reading = false
+	if p.n > 0 {
+		l.putPiece(c, ex, ex.frame, p.buf[:p.n])
+	}
+	switch {
+	case p.err != nil:
+		l.abort(c)
+	case p.done:
+		closeReader(p.source)
+		ex.reader = nil
+		l.endPieces(c, ex, ex.frame)
+		l.advance(c)
+	}
+}

@@ -1,0 +1,121 @@
+package child
+
+import (
+	"io"
+	"sync"
+)
+
+// inflowWindow is how many bytes of a streamed request body may wait unread before the loop stops reading from the connection.
+const inflowWindow = 64 << 10
+
+// An inflow carries a large request body from the loop to its handler. The loop adds bytes under mu and stops reading from the socket
+// when the window is full; the handler's reads make room and tell the loop. It is an io.Reader for the handler.
+type inflow struct {
+	ex *exchange
+
+	mu      sync.Mutex
+	arrived sync.Cond // bytes, the end, or an error
+	buf     []byte
+	off     int   // of buf, read already
+	err     error // io.EOF: the body is whole
+	paused  bool  // the loop waits for room
+	asked   bool  // the handler has begun to read
+	left    bool  // the handler has returned
+}
+
+func newInflow(ex *exchange) *inflow {
+	f := &inflow{ex: ex}
+	f.arrived.L = &f.mu
+	return f
+}
+
+// Read implements io.Reader for the handler.
+func (f *inflow) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.asked {
+		f.asked = true
+		if f.ex.expected && f.off == len(f.buf) && f.err == nil {
+			f.post(eventContinue) // the body comes only when it was asked for (RFC 9110, 10.1.1)
+		}
+	}
+	for f.off == len(f.buf) {
+		if f.err != nil {
+			return 0, f.err
+		}
+		f.arrived.Wait()
+	}
+	n := copy(p, f.buf[f.off:])
+	f.off += n
+	if f.off == len(f.buf) {
+		f.buf, f.off = f.buf[:0], 0
+	}
+	if f.paused && len(f.buf)-f.off <= inflowWindow/2 {
+		f.paused = false
+		f.post(eventRoom)
+	}
+	return n, nil
+}
+
+func (f *inflow) post(kind eventKind) {
+	ex := f.ex
+	ex.loop.post(event{kind: kind, fd: ex.fd, serial: ex.serial, sequence: ex.sequence, ex: ex})
+}
+
+// room returns how many bytes put may add; at 0 the loop stops reading and eventRoom will follow. It is the loop's.
+func (f *inflow) room() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left {
+		return inflowWindow // nobody reads: dropped, and the receiver bounds how much
+	}
+	room := inflowWindow - (len(f.buf) - f.off)
+	f.paused = room == 0
+	return room
+}
+
+// put adds bytes, at most as many as room has allowed. It is the loop's.
+func (f *inflow) put(p []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left {
+		return
+	}
+	if f.off > 0 && len(f.buf)+len(p) > cap(f.buf) {
+		f.buf = f.buf[:copy(f.buf, f.buf[f.off:])]
+		f.off = 0
+	}
+	f.buf = append(f.buf, p...)
+	f.arrived.Signal()
+}
+
+// full reports whether the loop should not read: the handler must make room first.
+func (f *inflow) full() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.paused && !f.left
+}
+
+// fail ends the body with err; io.EOF when it is whole.
+func (f *inflow) fail(err error) {
+	f.mu.Lock()
+	if f.err == nil {
+		f.err = err
+	}
+	f.arrived.Broadcast()
+	f.mu.Unlock()
+}
+
+// whole ends the body as it should.
+func (f *inflow) whole() { f.fail(io.EOF) }
+
+// abandon is called when the handler has returned.
+func (f *inflow) abandon() {
+	f.mu.Lock()
+	f.left = true
+	f.buf, f.off = nil, 0
+	f.mu.Unlock()
+}

@@ -1,0 +1,157 @@
+package child
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/tined/tined/child/http1"
+	"github.com/tined/tined/child/web"
+)
+
+// streamWindow is how many bytes of a streamed response may wait unsent before Write waits too.
+const streamWindow = 64 << 10
+
+// framing says how the end of a response's body is told (RFC 9112, 6.3).
+type framing uint8
+
+const (
+	framingNone    framing = iota // no body
+	framingLength                 // Content-Length
+	framingChunked                // chunked transfer coding
+	framingClose                  // the connection's end: HTTP/1.0 and no length
+)
+
+// A stream carries a response's body from its handler to the loop. The handler adds bytes under mu and waits while the window is
+// full; the loop takes them all at once and frames them.
+type stream struct {
+	ex     *exchange
+	fields []byte  // encoded field lines, framing included, without Date and Connection
+	status int     //
+	frame  framing // of the body
+	left   int64   // of a declared length: bytes that may still be written (handler's)
+	close  bool    // the handler asked for the connection to be closed
+
+	mu     sync.Mutex
+	room   sync.Cond // the loop has taken bytes, or the client has gone
+	buf    []byte
+	posted bool // the loop will look
+	ended  bool // the handler has returned
+	failed bool // the client has gone
+}
+
+func newStream(ex *exchange) *stream {
+	s := &stream{ex: ex}
+	s.room.L = &s.mu
+	return s
+}
+
+// encodeHead makes the field lines. A Content-Length that the handler has set is kept and enforced.
+func (s *stream) encodeHead(w *web.Response) {
+	s.status = w.Status()
+	s.fields, s.close = appendFields(nil, w.Header())
+	switch {
+	case !http1.BodyAllowed(s.status):
+		s.frame = framingNone
+	case s.status == 205:
+		s.frame = framingNone
+		s.fields = http1.AppendContentLength(s.fields, 0)
+	case declaredLength(w.Header()) >= 0:
+		s.left = declaredLength(w.Header())
+		s.frame = framingLength
+		s.fields = http1.AppendContentLength(s.fields, s.left)
+	case s.ex.minor == 0:
+		s.frame, s.close = framingClose, true
+	default:
+		s.frame = framingChunked
+		s.fields = append(s.fields, "Transfer-Encoding: chunked\r\n"...)
+	}
+}
+
+// declaredLength returns the Content-Length that a handler has set, or -1.
+func declaredLength(h *web.Header) int64 {
+	value := h.Get("Content-Length")
+	if value == "" || strings.HasPrefix(value, "+") {
+		return -1
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+func (s *stream) write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	written := 0
+	for len(p) > 0 {
+		for len(s.buf) >= streamWindow && !s.failed {
+			s.post()
+			s.room.Wait()
+		}
+		if s.failed {
+			return written, errClientGone
+		}
+		n := min(len(p), streamWindow-len(s.buf))
+		if s.frame == framingLength {
+			if s.left == 0 {
+				return written, errTooLong
+			}
+			n = int(min(int64(n), s.left))
+			s.left -= int64(n)
+		}
+		s.buf = append(s.buf, p[:n]...)
+		p = p[n:]
+		written += n
+	}
+	return written, nil
+}
+
+// post tells the loop to look; mu is held.
+func (s *stream) post() {
+	if !s.posted {
+		s.posted = true
+		ex := s.ex
+		ex.loop.post(event{kind: eventStreamed, fd: ex.fd, serial: ex.serial, sequence: ex.sequence, ex: ex})
+	}
+}
+
+func (s *stream) flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed {
+		return errClientGone
+	}
+	s.post()
+	return nil
+}
+
+// end is called when the handler has returned; the completion makes the loop look.
+func (s *stream) end() {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+}
+
+// fail lets every Write return an error.
+func (s *stream) fail() {
+	s.mu.Lock()
+	s.failed = true
+	s.buf = nil
+	s.room.Broadcast()
+	s.mu.Unlock()
+}
+
+// take gives the loop what has been written, in exchange for empty memory. complete: nothing will follow, and all that was declared
+// has come.
+func (s *stream) take(empty []byte) (data []byte, ended, complete bool) {
+	s.mu.Lock()
+	data, s.buf = s.buf, empty
+	s.posted = false
+	ended = s.ended
+	complete = ended && (s.frame != framingLength || s.left == 0)
+	s.room.Signal()
+	s.mu.Unlock()
+	return data, ended, complete
+}
