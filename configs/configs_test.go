@@ -155,6 +155,14 @@ func TestControl(t *testing.T) {
 	if control != "" || runtime != "" {
 		t.Errorf("got %q and %q", control, runtime)
 	}
+	for _, broken := range []string{
+		"listen \"main\" {\n  address = \":80\"\n\ncontrol = \"/run/c.sock\"\n",
+		"control = \"/run/c.sock\"\nsite \"x\" {\n  route \"/\n",
+	} {
+		if control, _ = Control(sources("tined.hcl", broken)); control != "/run/c.sock" {
+			t.Errorf("Control of a file with an unclosed block or quote = %q\n%s", control, broken)
+		}
+	}
 	if control, runtime = Control(nil); control != "" || runtime != "" {
 		t.Errorf("got %q and %q", control, runtime)
 	}

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // maxName is the length in bytes up to which listeners and sites have names:
@@ -118,22 +121,43 @@ func Control(s *Sources) (control, runtimeDir string) {
 		return "", ""
 	}
 	spec := topLevel(&Schema{})
+	set := func(file Source, name string, v value) {
+		at, ok := map[string]*string{"control": &control, "runtime_dir": &runtimeDir}[name]
+		if !ok || *at != "" {
+			return
+		}
+		path, _ := spec.attribute(name).decode(v, s.dir(file.Name))
+		*at, _ = path.(string) // "" for a mistake
+	}
 	for _, file := range s.Files {
-		for _, n := range parse(file, &spec, &report{}).body.attributes {
-			if n.name != "control" && n.name != "runtime_dir" {
-				continue
-			}
-			v, _ := spec.attribute(n.name).decode(n.value, s.dir(file.Name))
-			path, _ := v.(string) // "" for a mistake
-			switch {
-			case n.name == "control" && control == "":
-				control = path
-			case n.name == "runtime_dir" && runtimeDir == "":
-				runtimeDir = path
+		parsed := parse(file, &spec, &report{})
+		for _, n := range parsed.body.attributes {
+			set(file, n.name, n.value)
+		}
+		if parsed.partial {
+			for _, n := range assignments(file) {
+				set(file, n.name, n.value)
 			}
 		}
 	}
 	return control, runtimeDir
+}
+
+// assignments finds what looks like NAME = "TEXT" in a file whose structure is broken, at any depth: an unclosed block hides what follows
+// from the parser, and the lexer still sees it.
+func assignments(file Source) (list []attributeNode) {
+	tokens, _ := hclsyntax.LexConfig(file.Bytes, file.Name, hcl.InitialPos) // mistakes are reported elsewhere
+	for i := 0; i+4 < len(tokens); i++ {
+		shape := [...]hclsyntax.TokenType{hclsyntax.TokenIdent, hclsyntax.TokenEqual, hclsyntax.TokenOQuote, hclsyntax.TokenQuotedLit, hclsyntax.TokenCQuote}
+		fits := true
+		for j, kind := range shape {
+			fits = fits && tokens[i+j].Type == kind
+		}
+		if fits {
+			list = append(list, attributeNode{name: string(tokens[i].Bytes), value: value{kind: textValue, text: string(tokens[i+3].Bytes)}})
+		}
+	}
+	return list
 }
 
 // resolver applies the rules that span blocks.
