@@ -1,0 +1,247 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tined/tined/child"
+	"github.com/tined/tined/child/module"
+	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/configs"
+	"github.com/tined/tined/master"
+	"github.com/tined/tined/netcore/control"
+)
+
+// Program is what is served: what the command line and all processes are made from. Every process of a program must have the same.
+type Program struct {
+	// Name is the program's name in help and messages, and that of its default configuration; "": the name of the executable.
+	Name string
+	// Version is printed and reported; "": the version of the main module, as the Go tool has noted it.
+	Version string
+	// Short says in one line what the program is.
+	Short string
+	// DefaultConfig is read when no -c is given; "": /etc/NAME/NAME.hcl.
+	DefaultConfig string
+	// Modules are the kinds of handler that a route may hold.
+	Modules []module.Module
+	// Code are the routes registered in code. A program that has some may run without a configuration file.
+	Code []module.CodeRoute
+}
+
+// Main is the whole program: it plays the role that the process was started for, and returns the exit status.
+func Main(p Program) int {
+	p = p.withDefaults()
+	restoreName(p.Name)
+	switch role := control.Role(); role {
+	case control.RoleChild:
+		return child.Run(child.Options{Schema: schema(p), Modules: p.Modules, Code: p.Code, Version: p.Version})
+	case roleMaster, "":
+		os.Unsetenv(control.EnvRole)
+		a := &app{program: p, schema: schema(p), stdout: os.Stdout, stderr: os.Stderr, supervised: role == roleMaster, master: master.Run}
+		return a.execute(os.Args[1:])
+	default:
+		fmt.Fprintf(os.Stderr, "%s: %s=%q is no role: unset it\n", p.Name, control.EnvRole, role)
+		return exitFailed
+	}
+}
+
+func (p Program) withDefaults() Program {
+	if p.Name == "" {
+		p.Name, _, _ = strings.Cut(filepath.Base(os.Args[0]), ":") // a child's is "tined: child 0"
+	}
+	if p.Version == "" {
+		p.Version = builtVersion()
+	}
+	if p.Short == "" {
+		p.Short = "a prefork HTTP server"
+	}
+	if p.DefaultConfig == "" {
+		p.DefaultConfig = filepath.Join("/etc", p.Name, p.Name+".hcl")
+	}
+	return p
+}
+
+// restoreName gives a process that was started by way of /proc/self/exe its program's name back: ps and /proc/PID/comm would say "exe".
+// Nothing depends on it, so an error (no /proc) is of no interest.
+func restoreName(name string) {
+	const comm = "/proc/self/comm"
+	if now, err := os.ReadFile(comm); err == nil && strings.TrimSpace(string(now)) == "exe" {
+		_ = os.WriteFile(comm, []byte(name), 0)
+	}
+}
+
+// schema is what a configuration of p may hold.
+func schema(p Program) *configs.Schema {
+	s := &configs.Schema{
+		Limits:  child.LimitsSpec(),
+		Workers: child.WorkersSpec(),
+		Pattern: patternKey,
+		NoFile:  len(p.Code) > 0,
+	}
+	for _, m := range p.Modules {
+		s.Modules = append(s.Modules, m.Spec())
+	}
+	for _, r := range p.Code {
+		s.CodeRoutes = append(s.CodeRoutes, configs.CodeRoute{Pattern: r.Pattern, Place: r.Place})
+	}
+	return s
+}
+
+// patternKey tells configs which patterns are valid, and which are the same.
+func patternKey(pattern string) (string, error) {
+	p, err := web.ParsePattern(pattern)
+	if e, ok := errors.AsType[*web.PatternError](err); ok {
+		return "", configs.Problem{Message: e.Message, Cure: e.Cure, Column: e.Column}
+	}
+	if err != nil {
+		return "", err
+	}
+	return p.Key(), nil
+}
+
+// app is one run of the command line.
+type app struct {
+	program        Program
+	schema         *configs.Schema
+	stdout, stderr io.Writer
+	supervised     bool                     // this master was started by a stub
+	master         func(master.Options) int // master.Run; tests have another
+
+	config  string // --config
+	control string // --control
+}
+
+// execute runs one command and returns the exit status.
+func (a *app) execute(args []string) int {
+	root := a.command()
+	root.SetArgs(args)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	cmd, err := root.ExecuteContextC(context.Background())
+	switch e, known := errors.AsType[*exitError](err); {
+	case err == nil:
+		return exitOK
+	case known && e.err == nil: // explained already
+		return e.status
+	case known && e.status != exitUsage:
+		fmt.Fprintf(a.stderr, "%s: %v\n", a.program.Name, err)
+		return e.status
+	default:
+		fmt.Fprintf(a.stderr, "%s: %v; see `%s --help`\n", a.program.Name, err, cmd.CommandPath())
+		return exitUsage
+	}
+}
+
+// Command is the tree of commands of p: what a manual is made from.
+func Command(p Program) *cobra.Command {
+	p = p.withDefaults()
+	return (&app{program: p, schema: schema(p), stdout: os.Stdout, stderr: os.Stderr, master: master.Run}).command()
+}
+
+func (a *app) command() *cobra.Command {
+	name := a.program.Name
+	root := &cobra.Command{
+		Use:   name,
+		Short: a.program.Short,
+		Long: fmt.Sprintf(`%[1]s is %[2]s. A master starts one child per core; each child accepts on its own
+listening socket and serves with its own event loop and workers.
+
+The configuration is -c FILE, else %[3]s. Commands that talk to a running
+master find it by --control, else by the environment variable TINED_CONTROL, else by the
+configuration, else at the default place.
+
+Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
+4 timed out.`, name, a.program.Short, a.program.DefaultConfig),
+		Example: fmt.Sprintf(`  %[1]s check -c tined.hcl    is the configuration right?
+  %[1]s run -c tined.hcl      serve it, until ^C
+  %[1]s status -c tined.hcl   what is running
+  %[1]s stop -c tined.hcl     finish what is in flight, then end`, name),
+		Args:          noArguments,
+		SilenceErrors: true,
+
+		SuggestionsMinimumDistance: 2,
+		SilenceUsage:               true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// A program with routes in code is a server; bin/tined is a tool that serves when told to.
+			if len(a.program.Code) > 0 {
+				return a.serve(false)
+			}
+			return cmd.Help()
+		},
+	}
+	if len(a.program.Code) > 0 {
+		root.Long += fmt.Sprintf("\n\nWithout a command %s does what `%[1]s run` does. Without a configuration it serves its own\nroutes on %s.",
+			name, defaultAddress)
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{status: exitUsage, err: err} })
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.config, "config", "c", "", fmt.Sprintf("configuration `FILE` (default %s)", a.program.DefaultConfig))
+	flags.StringVar(&a.control, "control", "", "`PATH` of the master's control socket (default: $TINED_CONTROL, else as configured)")
+	_ = root.MarkPersistentFlagFilename("config", "hcl", "json") // it fails only for a flag that does not exist
+	root.AddCommand(a.runCommand(), a.checkCommand(), a.statusCommand(), a.stopCommand(), a.versionCommand())
+	for _, cmd := range append(root.Commands(), root) {
+		cmd.RunE = failing(cmd.RunE)
+	}
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion": // cobra's prints its help for every argument
+			cmd.Args, cmd.RunE = noArguments, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		case "help": // and this one finds nothing wrong
+			cmd.Run, cmd.RunE = nil, helpOn
+		}
+	}
+	return root
+}
+
+// helpOn is `help COMMAND`.
+func helpOn(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return failure(exitUsage, "there is no command %q", strings.Join(args, " "))
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
+}
+
+// failing gives the errors of a command that has begun their status: only cobra's own, about the command line, are left without one.
+func failing(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		if _, known := errors.AsType[*exitError](err); err != nil && !known {
+			return &exitError{status: exitFailed, err: err}
+		}
+		return err
+	}
+}
+
+// noArguments is cobra.NoArgs in our words: on the root an argument is a command that does not exist.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if cmd.HasParent() {
+		return failure(exitUsage, "%s takes no argument, and was given %q", cmd.Name(), args[0])
+	}
+	message := fmt.Sprintf("there is no command %q", args[0])
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+		message += fmt.Sprintf("; did you mean %s?", strings.Join(similar, " or "))
+	}
+	return &exitError{status: exitUsage, err: errors.New(message)}
+}
+
+// printf prints for the caller of a command. An error (a full disk, a closed pipe) fails the command.
+func (a *app) printf(format string, args ...any) error {
+	if _, err := fmt.Fprintf(a.stdout, format, args...); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}

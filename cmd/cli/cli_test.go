@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tined/tined/child"
+	"github.com/tined/tined/child/module"
+	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/master"
+)
+
+// call runs one command line of p with a master that only notes what it was asked. asked is nil when there was none.
+func call(t *testing.T, p Program, args ...string) (status int, stdout, stderr string, asked *master.Options) {
+	t.Helper()
+	p = p.withDefaults()
+	var out, errs bytes.Buffer
+	a := &app{program: p, schema: schema(p), stdout: &out, stderr: &errs, master: func(o master.Options) int {
+		asked = &o
+		return 0
+	}}
+	status = a.execute(args)
+	return status, out.String(), errs.String(), asked
+}
+
+// library is a program with a route in code, file a bare one, both with a default configuration that is not there.
+func library(t *testing.T) Program {
+	p := bare(t)
+	p.Code = []module.CodeRoute{{Pattern: "/", Handler: web.StringFunc(func(*web.Request) string { return "" }), Place: "main.go:7"}}
+	return p
+}
+
+func bare(t *testing.T) Program {
+	return Program{Name: "prog", Version: "1.2.3", DefaultConfig: filepath.Join(t.TempDir(), "prog.hcl")}
+}
+
+func write(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const minimal = "listen \"main\" {\n  address = \"127.0.0.1:0\"\n}\nsite \"main\" {\n}\n"
+
+func TestRunChoosesTheConfiguration(t *testing.T) {
+	t.Setenv(envControl, "")
+	p := bare(t)
+	if status, _, stderr, asked := call(t, p, "run"); status != exitFailed || asked != nil || !strings.Contains(stderr, "-c FILE") {
+		t.Errorf("without a file: status %d, %q, %v", status, stderr, asked)
+	}
+	if _, _, _, asked := call(t, p, "run", "-c", "x.hcl", "--control", "x.sock"); asked == nil || asked.Path != "x.hcl" || asked.Control != "x.sock" {
+		t.Errorf("-c: %+v", asked)
+	}
+	write(t, p.DefaultConfig, minimal)
+	_, _, _, asked := call(t, p, "run")
+	if asked == nil || asked.Path != p.DefaultConfig || asked.Version != "1.2.3" || asked.Name != "prog" || asked.Control != "" {
+		t.Errorf("the default file: %+v", asked)
+	}
+	t.Setenv(envControl, "from-env.sock")
+	if _, _, _, asked = call(t, p, "run"); asked == nil || asked.Control != "from-env.sock" {
+		t.Errorf("TINED_CONTROL: %+v", asked)
+	}
+	if _, _, _, asked = call(t, p, "run", "--control", "flag.sock"); asked == nil || asked.Control != "flag.sock" {
+		t.Errorf("--control before TINED_CONTROL: %+v", asked)
+	}
+}
+
+func TestLibraryRunsWithoutAFile(t *testing.T) {
+	p := library(t)
+	for _, args := range [][]string{{}, {"run"}} {
+		if _, _, stderr, asked := call(t, p, args...); asked == nil || asked.Path != "" || !asked.Schema.NoFile {
+			t.Errorf("%q: %+v, %s", args, asked, stderr)
+		}
+	}
+	if status, stdout, _, _ := call(t, p, "check"); status != exitOK || stdout != "the routes in code: ok\n" {
+		t.Errorf("check: %d %q", status, stdout)
+	}
+	// A file that is there is read.
+	write(t, p.DefaultConfig, minimal)
+	if _, _, _, asked := call(t, p); asked == nil || asked.Path != p.DefaultConfig {
+		t.Errorf("with a default file: %+v", asked)
+	}
+	if _, _, _, asked := call(t, p, "-c", "other.hcl"); asked == nil || asked.Path != "other.hcl" {
+		t.Errorf("-c without a command: %+v", asked)
+	}
+	if status, _, _, asked := call(t, p, "nonsense"); status != exitUsage || asked != nil {
+		t.Errorf("an unknown command runs: %d %+v", status, asked)
+	}
+}
+
+func TestBareProgramPrintsItsHelp(t *testing.T) {
+	if status, stdout, _, asked := call(t, bare(t)); status != exitOK || asked != nil || !strings.Contains(stdout, "prog run -c") {
+		t.Errorf("%d %q %+v", status, stdout, asked)
+	}
+}
+
+// The order of docs/control.md.
+func TestControlPath(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	configured := write(t, at("configured.hcl"), "control = \"file.sock\"\n"+minimal)
+	broken := write(t, at("broken.hcl"), "nonsense = 1\ncontrol = \"file.sock\"\nsite {}\n")
+	silent := write(t, at("silent.hcl"), minimal)
+	p := bare(t)
+	write(t, p.DefaultConfig, "control = \"default.sock\"\n")
+	byDefault := filepath.Join(filepath.Dir(p.DefaultConfig), "default.sock")
+	for name, c := range map[string]struct {
+		flag, env, config string
+		program           Program
+		want              string
+	}{
+		"--control comes first":             {at("flag.sock"), at("env.sock"), configured, p, at("flag.sock")},
+		"then TINED_CONTROL":                {"", at("env.sock"), configured, p, at("env.sock")},
+		"then -c FILE":                      {"", "", configured, p, at("file.sock")},
+		"FILE may be broken":                {"", "", broken, p, at("file.sock")},
+		"FILE may not say":                  {"", "", silent, p, at("run/control.sock")},
+		"then the default configuration":    {"", "", "", p, byDefault},
+		"without one, the default's socket": {"", "", "", bare(t), at("run/control.sock")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(envControl, c.env)
+			t.Setenv("RUNTIME_DIRECTORY", at("run")+":/elsewhere")
+			a := &app{program: c.program, config: c.config, control: c.flag}
+			if got, err := a.controlPath(); err != nil || got != c.want {
+				t.Errorf("%s, %v; want %s", got, err, c.want)
+			}
+		})
+	}
+	t.Run("a missing FILE is no default", func(t *testing.T) {
+		t.Setenv(envControl, "")
+		a := &app{program: p, config: at("missing.hcl")}
+		if got, err := a.controlPath(); err == nil {
+			t.Errorf("%s", got)
+		}
+	})
+	t.Run("a path that no socket can have", func(t *testing.T) {
+		a := &app{program: p, control: "/" + strings.Repeat("x", 107)}
+		if _, err := a.controlPath(); err == nil || !strings.Contains(err.Error(), "at most 107") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestNotRunning(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none.sock")
+	for _, args := range [][]string{{"status"}, {"status", "--json"}, {"stop"}, {"stop", "--wait", "--fast"}} {
+		status, stdout, stderr, _ := call(t, bare(t), append(args, "--control", path)...)
+		if status != exitNotRunning || stdout != "" || !strings.Contains(stderr, path) {
+			t.Errorf("%q: %d %q %q", args, status, stdout, stderr)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"nonsense"}, {"--nonsense"}, {"run", "more"}, {"run", "--nonsense"}, {"check", "a", "b"}, {"check", "-c", "a", "b"},
+		{"status", "more"}, {"stop", "more"}, {"stop", "--timeout", "1s"}, {"stop", "--wait", "--timeout", "-1s"},
+		{"stop", "--wait", "--timeout", "soon"}, {"version", "more"}, {"run", "-c"}, {"completion", "nonsense"}, {"help", "nonsense"},
+	} {
+		status, stdout, stderr, asked := call(t, bare(t), args...)
+		if status != exitUsage || stdout != "" || asked != nil || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--help`") {
+			t.Errorf("%q: %d %q %q %v", args, status, stdout, stderr, asked)
+		}
+	}
+}
+
+func TestVersionJSON(t *testing.T) {
+	_, stdout, _, _ := call(t, bare(t), "version", "--json")
+	var info versionInfo
+	if err := json.Unmarshal([]byte(stdout), &info); err != nil {
+		t.Fatal(err)
+	}
+	if info.Program != "prog" || info.Version != "1.2.3" || info.Go == "" || info.OS != "linux" || info.Arch == "" {
+		t.Errorf("%+v", info)
+	}
+}
+
+// Every command has what its manual page is made from.
+func TestCommandsAreDocumented(t *testing.T) {
+	p := library(t)
+	p.DefaultConfig = ""
+	root := Command(p)
+	for _, cmd := range append(root.Commands(), root) {
+		if name := cmd.Name(); name == "help" || name == "completion" {
+			continue // cobra's
+		}
+		if cmd.Short == "" || cmd.Long == "" || cmd.Example == "" {
+			t.Errorf("%s has no text or no example", cmd.CommandPath())
+		}
+		for line := range strings.Lines(cmd.Long + "\n" + cmd.Example) {
+			if len(line) > 101 {
+				t.Errorf("%s: a line of the help is wider than 100 columns: %s", cmd.CommandPath(), line)
+			}
+		}
+	}
+}
+
+// The blocks of limits and workers are the child's: a configuration may hold them.
+func TestSchemaHasLimitsAndWorkers(t *testing.T) {
+	s := schema(library(t))
+	if s.Limits.Name != child.LimitsSpec().Name || s.Workers.Name != child.WorkersSpec().Name || len(s.CodeRoutes) != 1 {
+		t.Errorf("%+v", s)
+	}
+	if _, err := s.Pattern("GET example.com/"); err == nil {
+		t.Error("a host in a pattern is allowed")
+	}
+	a, _ := s.Pattern("/{a}")
+	b, err := s.Pattern("/{b}")
+	if a != b || a == "" || err != nil {
+		t.Errorf("keys %q and %q, %v", a, b, err)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build tined_debug
+
+package main
+
+func init() { buildFlags = append(buildFlags, "-tags", "tined_debug") }

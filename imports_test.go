@@ -1,0 +1,231 @@
+package tined_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The import policy: who may import whom. What is absent is forbidden, and so is a package that is not in the table.
+//
+// A row names packages below the module ("child/module/*" stands for every package one level below), or modules of others. Every
+// package may import the standard library, but for the row's never. Tests may import more: what the row's tests says, the packages
+// of testing aids (testAids), and the package under test.
+type rule struct {
+	imports []string
+	never   []string // packages of the standard library that the row must do without, and why is in the row's comment
+	tests   []string
+}
+
+const (
+	sysUnix = "golang.org/x/sys"
+	zap     = "go.uber.org/zap"
+	cobra   = "github.com/spf13/cobra"
+	hcl     = "github.com/hashicorp/hcl/v2"
+	cty     = "github.com/zclconf/go-cty"
+	flip    = "github.com/cloudflare/tableflip"
+)
+
+// module is the path that go.mod declares.
+const modulePath = "github.com/tined/tined"
+
+// testAids are for the tests of every package.
+var testAids = []string{sysUnix, "github.com/rogpeppe/go-internal", "child/web/webtest", "child/http1/http1test"}
+
+// logging is for processes, not for the packages that they are made of.
+var logging = []string{"log", "log/slog"}
+
+var policy = map[string]rule{
+	"netcore":         {imports: []string{sysUnix}, never: slices.Concat(logging, []string{"net/http"})},
+	"netcore/control": {imports: []string{"netcore", sysUnix}, never: slices.Concat(logging, []string{"net/http", "os/exec"})},
+	"netcore/board":   {imports: []string{"netcore", sysUnix}, never: logging},
+	"configs":         {imports: []string{hcl, cty}, never: slices.Concat(logging, []string{"net/http", "os/exec"})},
+
+	// The standard log is in it for the http.Server that adapted handlers look at.
+	"child/web": {},
+	// Handlers are tested without a server.
+	"child/web/webtest": {imports: []string{"child/web"}, never: logging},
+	// Bytes in, values out: no I/O, no clock but the formatting of dates that it is given.
+	"child/http1":           {imports: []string{"child/web"}, never: slices.Concat(logging, []string{"net", "net/http", "os", "syscall"})},
+	"child/http1/http1test": {imports: []string{"child/web", "child/http1"}, never: logging},
+	"child/router":          {imports: []string{"child/web"}, never: slices.Concat(logging, []string{"net", "os", "time", "syscall"})},
+	"child/worker":          {imports: []string{"netcore"}, never: slices.Concat(logging, []string{"net", "os"})},
+	"child/module":          {imports: []string{"child/web", "child/worker", "configs"}, never: logging},
+	"child/module/*": {
+		imports: []string{"child/module", "child/web", "child/worker", "configs", "netcore", zap, sysUnix},
+		never:   logging,
+	},
+	// It gets its modules from cmd/cli; its tests may link some in.
+	"child": {
+		imports: []string{
+			"netcore", "netcore/control", "netcore/board", "configs", "child/web", "child/http1", "child/router", "child/worker",
+			"child/module", zap, sysUnix,
+		},
+		never: logging,
+		tests: []string{"child/module/*"},
+	},
+	"master": {
+		imports: []string{"netcore", "netcore/control", "netcore/board", "configs", flip, zap, sysUnix},
+		never:   []string{"os/exec"}, // proc.go starts processes, with exactly what they inherit
+		tests:   []string{"child/web", "child/module"},
+	},
+
+	// The only package that sees both processes.
+	"cmd/cli": {imports: []string{"netcore/control", "configs", "child", "child/web", "child/module", "master", cobra, sysUnix}},
+	".": {imports: []string{
+		"cmd/cli", "child/web", "child/module", "child/module/function", "child/module/redirect", "child/module/respond",
+		"child/module/static",
+	}, tests: []string{"configs"}},
+	"cmd/tined": {imports: []string{".", "child/module", "child/module/*"}},
+	// What a user of the library writes.
+	"cmd/hello": {imports: []string{"."}},
+
+	// Programs that measure from outside. What they share is in rig.
+	"scripts/*":            {imports: []string{"scripts/internal/rig", sysUnix}},
+	"scripts/internal/rig": {imports: []string{sysUnix}},
+}
+
+// TestImports holds the policy against every file, whatever its build tags are (invariant 5 of docs/ARCHITECTURE.md is a part of it).
+func TestImports(t *testing.T) {
+	for dir, files := range goFiles(t) {
+		row, known := rowOf(dir)
+		if !known {
+			t.Errorf("package %s is not in the policy: add a row to imports_test.go that says what it may import", dir)
+			continue
+		}
+		for _, file := range files {
+			allowed := row.imports
+			test := strings.HasSuffix(file, "_test.go")
+			if test {
+				allowed = slices.Concat(row.imports, row.tests, testAids, []string{dir})
+			}
+			for _, imported := range importsOf(t, file) {
+				switch own, other := within(imported); {
+				case own != "":
+					if !slices.ContainsFunc(allowed, func(pattern string) bool { return matches(pattern, own) }) {
+						t.Errorf("%s: %s must not import %s (see imports_test.go)", file, dir, own)
+					}
+				case other:
+					if !slices.ContainsFunc(allowed, func(pattern string) bool { return imported == pattern || strings.HasPrefix(imported, pattern+"/") }) {
+						t.Errorf("%s: %s must not import %s: it is not among the modules that the policy gives it", file, dir, imported)
+					}
+				case !test && slices.Contains(row.never, imported):
+					t.Errorf("%s: %s must do without %s (imports_test.go)", file, dir, imported)
+				}
+			}
+		}
+	}
+}
+
+// TestImportPolicyBites is the test of the test.
+func TestImportPolicyBites(t *testing.T) {
+	for _, c := range []struct {
+		dir, imported string
+		allowed       bool
+	}{
+		{"master", "child", false},
+		{"child", "master", false},
+		{"child", "child/module/static", false},
+		{"child/module/static", "child/module/respond", false},
+		{"child/module/static", "netcore", true},
+		{"netcore", "configs", false},
+		{"cmd/tined", "child/module/static", true},
+		{"cmd/tined", "child/module", true},
+		{"cmd/hello", "cmd/cli", false},
+		{".", "master", false},
+	} {
+		row, known := rowOf(c.dir)
+		if !known {
+			t.Errorf("%s has no row", c.dir)
+		}
+		if got := slices.ContainsFunc(row.imports, func(p string) bool { return matches(p, c.imported) }); got != c.allowed {
+			t.Errorf("%s may import %s: %v, want %v", c.dir, c.imported, got, c.allowed)
+		}
+	}
+	if _, known := rowOf("util"); known {
+		t.Error("a package outside the table has a row")
+	}
+}
+
+// rowOf finds the row of a package, its own before a pattern's.
+func rowOf(dir string) (rule, bool) {
+	if row, ok := policy[dir]; ok {
+		return row, true
+	}
+	for pattern, row := range policy {
+		if strings.HasSuffix(pattern, "/*") && matches(pattern, dir) {
+			return row, true
+		}
+	}
+	return rule{}, false
+}
+
+func matches(pattern, dir string) bool {
+	parent, many := strings.CutSuffix(pattern, "/*")
+	if !many {
+		return pattern == dir
+	}
+	return path.Dir(dir) == parent
+}
+
+// within splits an import: own is the folder of one of this module's packages, other says that it is another module's.
+func within(imported string) (own string, other bool) {
+	if imported == modulePath {
+		return ".", false
+	}
+	if rest, ok := strings.CutPrefix(imported, modulePath+"/"); ok {
+		return rest, false
+	}
+	first, _, _ := strings.Cut(imported, "/")
+	return "", strings.Contains(first, ".")
+}
+
+// goFiles lists the Go files of this module by folder. Folders with a go.mod of their own are other modules.
+func goFiles(t *testing.T) map[string][]string {
+	t.Helper()
+	files := map[string][]string{}
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != ".":
+			if base := entry.Name(); base == "testdata" || base == "bin" || strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") {
+				return fs.SkipDir
+			}
+			if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil {
+				return fs.SkipDir
+			}
+		case strings.HasSuffix(name, ".go"):
+			files[filepath.Dir(name)] = append(files[filepath.Dir(name)], name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func importsOf(t *testing.T, file string) []string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var imports []string
+	for _, spec := range parsed.Imports {
+		name, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		imports = append(imports, name)
+	}
+	return imports
+}
