@@ -1,0 +1,74 @@
+# The targets of tined. `make help` lists them; `make check` is what CI runs.
+
+ifneq ($(shell uname -s),Linux)
+$(error tined is built and run on Linux only, and this is $(shell uname -s))
+endif
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The Go that is installed builds everything: no other is downloaded.
+export GOTOOLCHAIN := local
+
+VERSION := $(shell v=$$(git describe --tags --dirty 2>/dev/null) || v=v0.1.0-dev; echo "$${v#v}")
+CONFIG  ?= configs/dist/tined.hcl
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Sizes of the long targets. ROUNDS counts rounds of every server, SECONDS_EACH is one of them.
+ROUNDS       ?= 15
+SECONDS_EACH ?= 3
+FUZZTIME     ?= 30s
+BENCHFLAGS   ?=
+
+# The packages that the debug build changes, and those above them.
+DEBUGGED := . ./child ./cmd/...
+
+.DEFAULT_GOAL := help
+.PHONY: help run build deps test race lint fuzz bench bars soak check clean programs
+.NOTPARALLEL: # the tests and the benchmark want the machine for themselves
+
+help: ## list the targets
+	@echo "tined $(VERSION)"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: build ## build bin/tined and serve the example configuration (CONFIG=FILE for another)
+	@exec bin/tined run -c "$(CONFIG)"
+
+build: ## build bin/tined
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/tined ./cmd/tined
+
+deps: ## install what the tests and the benchmark need (the only target that calls apt)
+	@scripts/deps.sh
+
+test: deps ## run all tests
+	@scripts/modules.sh
+	go test -timeout 5m ./...
+
+race: deps ## run all tests under the race detector, then with the debug build's assertions too
+	go test -race -timeout 8m ./...
+	go test -race -timeout 8m -tags tined_debug $(DEBUGGED)
+
+lint: deps ## gofmt, go vet, staticcheck, shellcheck
+	@scripts/lint.sh
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@scripts/fuzz.sh "$(FUZZTIME)"
+
+bench: deps build programs ## compare with nginx and with the limit (ROUNDS=15 SECONDS_EACH=3 BENCHFLAGS=-case=…)
+	bin/bench -rounds $(ROUNDS) -seconds $(SECONDS_EACH) $(BENCHFLAGS)
+
+bars: deps build programs ## the bars, scaled to about 10 s each: fails on gross breakage only
+	@scripts/bars.sh
+
+soak: deps build programs ## the bars at full size, the kill storm, 10 minutes of every fuzz target
+	@ROUNDS=$(ROUNDS) SECONDS_EACH=$(SECONDS_EACH) scripts/soak.sh
+
+check: test lint bars race ## what CI runs
+
+clean: ## remove what was built
+	rm -rf bin
+
+# The programs under scripts/ that the long targets run.
+programs:
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -o bin/ ./scripts/bench ./scripts/limit ./scripts/storm

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The bars, scaled to about 10 s each, for CI: prints the figures, and fails only where one
+# is so bad that noise does not explain it (docs/bench.md). Run by `make bars`.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+failed=0
+bin/bench -rounds 3 -seconds 1 -fair -fail gross || failed=1
+bin/storm -kills 10 || failed=1
+exit "$failed"

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tined/tined/scripts/internal/rig"
+)
+
+// The server under test has one core, its load the other.
+const (
+	serverCore rig.Core = 0
+	loadCore   rig.Core = 1
+)
+
+// When to exit with 1, besides when a measurement fails.
+const (
+	failNever  = "never"
+	failGross  = "gross"  // a figure is worse than twice its bar
+	failMissed = "missed" // a bar is missed
+)
+
+// bench is one comparison.
+type bench struct {
+	rounds   int
+	seconds  time.Duration // of one round of one server
+	settle   time.Duration // before memory is read
+	servers  []string
+	deferred bool
+	programs map[string]string // server to program
+	self     string            // this program
+	folder   string
+	root     string // of the site
+	crew     *rig.Crew
+	verbose  bool
+	twice    bool // a gross figure is measured again before it is believed
+}
+
+func main() {
+	client := map[string]func([]string) error{"hog": runHog, "open-loop": runOpenLoop}
+	if len(os.Args) > 1 && client[os.Args[1]] != nil {
+		if err := client[os.Args[1]](os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "bench %s: %v\n", os.Args[1], err)
+			os.Exit(1)
+		}
+		return
+	}
+	code, err := run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run() (code int, err error) {
+	rounds := flag.Int("rounds", minRounds, "rounds of every server in every case; fewer than 15 leave the bars open")
+	seconds := flag.Int("seconds", 3, "seconds of one server in one round")
+	pattern := flag.String("case", "", "run only the cases that match this expression (plaintext-64 … new-connection, idle-8000)")
+	fair := flag.Bool("fair", false, "the fairness bar too: the p99 of 64 connections beside one that does as much as it can")
+	file := flag.String("json", "", "write all figures of all rounds to this file")
+	servers := flag.String("servers", "nginx,tined,limit", "who takes part")
+	deferred := flag.Bool("deferred", false, "TCP_DEFER_ACCEPT on every server")
+	fail := flag.String("fail", failNever, "exit with 1 on: never, gross (a figure worse than twice its bar), missed (a missed bar)")
+	tinedProgram := flag.String("tined", "bin/tined", "tined's binary")
+	limitProgram := flag.String("limit", "bin/limit", "the limit's binary (scripts/limit)")
+	nginxProgram := flag.String("nginx", "nginx", "nginx's binary")
+	quiet := flag.Bool("quiet", false, "print only the table")
+	flag.Parse()
+	wanted, err := regexp.Compile(*pattern)
+	if err != nil {
+		return 1, fmt.Errorf("-case: %w", err)
+	}
+	if *rounds < 1 || *seconds < 1 || flag.NArg() > 0 || (*fail != failNever && *fail != failGross && *fail != failMissed) {
+		flag.Usage()
+		return 2, nil
+	}
+	if runtime.NumCPU() < 2 {
+		return 1, errors.New("two cores are needed, one for the server and one for its load")
+	}
+
+	b := &bench{
+		rounds: *rounds, seconds: time.Duration(*seconds) * time.Second, settle: time.Duration(*seconds) * time.Second,
+		servers: strings.Split(*servers, ","), deferred: *deferred, crew: new(rig.Crew), verbose: !*quiet, twice: *fail == failGross,
+		programs: map[string]string{nginx: *nginxProgram, tined: *tinedProgram, limit: *limitProgram},
+	}
+	if b.self, err = os.Executable(); err != nil {
+		return 1, err
+	}
+	if err := b.look(); err != nil {
+		return 1, err
+	}
+	if b.folder, err = os.MkdirTemp("", "tined-bench-"); err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(b.folder)
+	if err := rig.TakeOrphans(); err != nil {
+		return 1, err
+	}
+	defer rig.EndOrphans()
+	defer b.crew.End()
+	// On a signal every process is ended, and what was being measured fails.
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		<-interrupted
+		b.crew.End()
+	}()
+	if err := b.makeSite(); err != nil {
+		return 1, err
+	}
+
+	results, err := b.all(wanted, *fair)
+	table(os.Stdout, results)
+	if err != nil {
+		return 1, err
+	}
+	if *file != "" {
+		if err := save(*file, results); err != nil {
+			return 1, err
+		}
+	}
+	return verdict(results, *fail), nil
+}
+
+// verdict is the exit code, and the last line.
+func verdict(results []*Result, fail string) int {
+	counts := make(map[Verdict]int)
+	gross := 0
+	for _, r := range results {
+		for _, j := range r.Bars {
+			counts[j.Verdict]++
+			if j.grossly(j.Interval) {
+				gross++
+				fmt.Printf("%s: %s is %s, grossly worse than the bar of %g\n", r.Case, j.What, digits(j.Interval.Median), j.Value)
+			}
+		}
+	}
+	fmt.Printf("bars: %d hold, %d missed, %d open\n", counts[Holds], counts[Missed], counts[Open])
+	if (fail == failMissed && counts[Missed] > 0) || (fail != failNever && gross > 0) {
+		return 1
+	}
+	return 0
+}
+
+// look finds all programs before anything is measured.
+func (b *bench) look() error {
+	for _, name := range []string{"wrk", "taskset", "chrt"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return fmt.Errorf("%w (make deps installs it)", err)
+		}
+	}
+	for _, server := range b.servers {
+		program, known := b.programs[server]
+		if !known {
+			return fmt.Errorf("-servers: %q is none of nginx, tined, limit", server)
+		}
+		path, err := exec.LookPath(program)
+		if err != nil && !strings.Contains(program, "/") {
+			path, err = exec.LookPath(filepath.Join("/usr/sbin", program))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", server, err)
+		}
+		if b.programs[server], err = filepath.Abs(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeSite writes the files that the servers serve.
+func (b *bench) makeSite() error {
+	b.root = filepath.Join(b.folder, "www")
+	if err := os.Mkdir(b.root, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(b.folder, 0o755); err != nil { // a server that has given up root reads it
+		return err
+	}
+	for path, size := range files() {
+		text := strings.Repeat(rig.Greeting+"\n", int(size)/len(rig.Greeting)+1)[:size]
+		if err := os.WriteFile(filepath.Join(b.root, path), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// all runs the cases that are wanted, and returns those that were finished.
+func (b *bench) all(wanted *regexp.Regexp, fair bool) ([]*Result, error) {
+	var results []*Result
+	add := func(run func() (*Result, error)) error {
+		r, err := run()
+		if err == nil && b.twice && r.gross() {
+			fmt.Printf("%s: a figure is grossly worse than its bar, so all is measured again\n", r.Case)
+			r, err = run()
+		}
+		if err == nil {
+			results = append(results, r)
+		}
+		return err
+	}
+	for _, c := range cases {
+		if wanted.MatchString(c.Name) {
+			if err := add(func() (*Result, error) { return b.compare(c) }); err != nil {
+				return results, err
+			}
+		}
+	}
+	if wanted.MatchString(idleCase) {
+		if err := add(b.idle); err != nil {
+			return results, err
+		}
+	}
+	if fair {
+		if err := add(b.fairness); err != nil {
+			return results, err
+		}
+	}
+	return results, nil
+}
+
+// progress prints what one server did in one round.
+func (b *bench) progress(name string, round int, server, line string) {
+	if b.verbose {
+		fmt.Printf("%-14s round %2d/%d  %-6s %s\n", name, round+1, b.rounds, server, line)
+	}
+}
+
+func save(file string, results []*Result) error {
+	text, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
+}
