@@ -12,7 +12,7 @@ import (
 )
 
 // Holder names the process that listens on an endpoint, or on one that stands in its way: "nginx (pid 812)". With several
-// that share the socket it is the one with the lowest number, as a rule the oldest. ok is false when /proc does not show
+// that share the socket it is the oldest: a master rather than its children, also after the numbers have wrapped around. ok is false when /proc does not show
 // it: another user's process, another namespace, or nobody. It reads much of /proc: call it to explain a failed Probe,
 // not to make one.
 func Holder(e Endpoint) (desc string, ok bool) {
@@ -186,26 +186,43 @@ func parseUnixLine(line string) (s unixSocket, ok bool) {
 	return s, true
 }
 
-// owner is the process with the lowest number that has the socket open.
+// owner is the oldest process that has the socket open.
 func (root proc) owner(inode uint64) (pid int, ok bool) {
 	entries, err := os.ReadDir(string(root))
 	if err != nil {
 		return 0, false
 	}
-	var pids []int
-	for _, entry := range entries {
-		if n, err := strconv.Atoi(entry.Name()); err == nil {
-			pids = append(pids, n)
-		}
-	}
-	slices.Sort(pids)
 	want := fmt.Sprintf("socket:[%d]", inode)
-	for _, pid := range pids {
-		if root.opens(pid, want) {
-			return pid, true
+	var oldest uint64
+	for _, entry := range entries {
+		n, err := strconv.Atoi(entry.Name())
+		if err != nil || !root.opens(n, want) {
+			continue
+		}
+		if started := root.started(n); !ok || started < oldest || started == oldest && n < pid {
+			pid, oldest, ok = n, started, true
 		}
 	}
-	return 0, false
+	return pid, ok
+}
+
+// started is when a process began, in ticks since the boot (field 22 of /proc/PID/stat, proc(5)); 0 when it cannot be read.
+func (root proc) started(pid int) uint64 {
+	const behindName = 22 - 3 // the name, field 2, may hold anything; it ends at the last parenthesis
+	content, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", string(root), pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(content[strings.LastIndex(string(content), ")")+1:]), " ")
+	fields := strings.Fields(rest)
+	if len(fields) <= behindName {
+		return 0
+	}
+	ticks, err := strconv.ParseUint(fields[behindName], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return ticks
 }
 
 func (root proc) opens(pid int, want string) bool {
