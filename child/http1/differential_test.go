@@ -17,7 +17,7 @@ var disagreements = map[string][]string{
 	"net/http does not tolerate an empty line before the request, which RFC 9112, 2.2 asks for": {"one empty line"},
 	"net/http has no longest method": {"method of 33 bytes"},
 	"net/http takes what url.Parse takes, RFC 9112, 3.2 has a grammar": {
-		"UTF-8 in target", "fragment", "fragment in query", "bad percent-encoding in query", "other scheme", "one slash after scheme",
+		"UTF-8 in target", "backslash in path", "brace in path", "angle bracket in query", "quotation mark in query", "fragment", "fragment in query", "bad percent-encoding in query", "other scheme", "one slash after scheme",
 		"no slash after scheme", "scheme alone", "absolute-form, empty host", "absolute-form, nothing", "absolute-form, port alone",
 		"absolute-form, userinfo", "absolute-form, empty userinfo",
 	},

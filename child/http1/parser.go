@@ -175,6 +175,7 @@ func (p *Parser) readMethod(buf []byte) (ready bool, err *Error) {
 		return false, nil
 	}
 	p.Head.Method = span(p.line, p.scan)
+	p.Head.MethodID = LookupMethod(string(buf[p.line:p.scan])) // before the rest is seen: a refused HEAD is still a HEAD
 	p.scan++
 	p.phase = phaseRequestLine
 	return true, nil

@@ -150,7 +150,7 @@ func TestFieldBytes(t *testing.T) {
 			t.Errorf("byte %#x in a method: %+v", c, method)
 		}
 		target := checkSplits(t, []byte("GET /a"+b+"41 HTTP/1.1\r\nHost: a\r\n\r\n"), nil)
-		if want := c > ' ' && c < 0x7f && b != "#"; (target.Err == nil) != want {
+		if want := c > ' ' && c < 0x7f && !strings.Contains("#\"<>\\^`{}", b); (target.Err == nil) != want {
 			t.Errorf("byte %#x in a target: %+v", c, target)
 		}
 		host := checkSplits(t, []byte("GET / HTTP/1.1\r\nHost: a"+b+"41\r\n\r\n"), nil)

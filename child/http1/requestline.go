@@ -7,15 +7,14 @@ func (p *Parser) parseRequestLine(line []byte) *Error {
 	h := &p.Head
 	start := int(h.Method.Off+h.Method.Len) + 1
 	end, query, escape := start, -1, -1 // where the target ends, and the first '?' and '%' in it
+	allowed := pathChar
 	for ; end < len(line); end++ {
 		c := line[end]
-		if classes[c]&targetChar != 0 {
+		if classes[c]&allowed != 0 {
 			continue
 		}
-		if c == '?' {
-			if query < 0 {
-				query = end
-			}
+		if c == '?' { // the first: another one is part of the query
+			query, allowed = end, queryChar
 			continue
 		}
 		if c != '%' {
@@ -39,7 +38,6 @@ func (p *Parser) parseRequestLine(line []byte) *Error {
 	if err := p.parseVersion(line[end+1:]); err != nil {
 		return err
 	}
-	h.MethodID = LookupMethod(string(h.Method.In(line)))
 	h.Target = span(start, end)
 	pathEnd := end
 	if query >= 0 {

@@ -11,7 +11,8 @@ type class uint8
 const (
 	tokenChar  class = 1 << iota // tchar (RFC 9110, 5.6.2)
 	valueChar                    // field-vchar, SP, HTAB (RFC 9110, 5.5)
-	targetChar                   // may stand in a request target, without '%' and '?', which need a look
+	pathChar                     // may stand in a request target before '?'; '%' needs a look
+	queryChar                    // and after it
 	hostChar                     // reg-name (RFC 3986, 3.2.2), without '%', which needs a look, and ','
 	quotedChar                   // qdtext (RFC 9110, 5.6.4)
 )
@@ -29,10 +30,13 @@ var classes = func() (t [256]class) {
 				t[c] |= quotedChar
 			}
 		}
-		// RFC 3986 has no place for any of "<>[\]^`{|} in a path or query. Browsers send most of them as they are
-		// (WHATWG URL), and no two recipients frame a message differently over them: they pass.
-		if b > ' ' && b < 0x7f && !within(b, "#%?") {
-			t[c] |= targetChar
+		// RFC 3986 has no place for any of "<>[\]^`{|} in a path or query. What browsers send as it is all the same (the
+		// percent-encode sets of WHATWG URL leave it alone) passes; the rest is refused.
+		if alnum || within(b, "-._~!$&'()*+,;=:@/[]|") {
+			t[c] |= pathChar
+		}
+		if t[c]&pathChar != 0 || within(b, "?\\^`{}") {
+			t[c] |= queryChar
 		}
 		// A ',' is a sub-delim, but in a Host field it is the mark of two fields that were joined on the way.
 		if alnum || within(b, "-._~!$&'()*+;=") {

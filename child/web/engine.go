@@ -113,6 +113,9 @@ type Fixed struct {
 
 // NewFixed encodes a response. Fields with a name or value that HTTP does not allow are left out.
 func NewFixed(status int, header *Header, body []byte) *Fixed {
+	if status == 205 { // RFC 9110, 15.3.6: no content
+		body = nil
+	}
 	f := &Fixed{Status: status, Body: body}
 	for i := range header.fields {
 		name, value := header.fields[i].Name, header.fields[i].Value
@@ -137,6 +140,8 @@ func serverField(name string) bool {
 	switch len(name) {
 	case len("Date"):
 		return equalFold(name, "Date")
+	case len("Server"):
+		return equalFold(name, "Server")
 	case len("Connection"):
 		return equalFold(name, "Connection") || equalFold(name, "Keep-Alive")
 	case len("Content-Length"):

@@ -78,7 +78,7 @@ func TestValid(t *testing.T) {
 			t.Errorf("value %q", value)
 		}
 	}
-	for name, want := range map[string]bool{"date": true, "Connection": true, "Keep-Alive": true, "CONTENT-LENGTH": true, "Transfer-Encoding": true,
+	for name, want := range map[string]bool{"date": true, "Connection": true, "server": true, "Keep-Alive": true, "CONTENT-LENGTH": true, "Transfer-Encoding": true,
 		"Dat": false, "Connectiom": false, "Content-Type": false} {
 		if web.ServerField(name) != want {
 			t.Errorf("ServerField %q", name)

@@ -23,7 +23,7 @@ var ErrCommitted = errors.New("the head of the response has been sent")
 //   - SendFixed: a response that was encoded beforehand.
 //
 // The last Send wins over those before; all are refused once streaming has begun, and release or close what they were given.
-// Content-Length, Transfer-Encoding, Connection and Date are the server's: setting them has no effect, but that "Connection: close"
+// Content-Length, Transfer-Encoding, Connection, Server and Date are the server's: setting them has no effect, but that "Connection: close"
 // closes, and that a Content-Length holds for a stream (which must then write exactly that much) and for an empty answer to HEAD.
 type Response struct {
 	outcome Outcome
