@@ -46,7 +46,7 @@ func (l *loop) accept(on bool) {
 	for _, s := range l.shards {
 		switch {
 		case on && !s.registered:
-			if err := l.poller.Add(s.fd, netcore.Readable, netcore.MakeToken(s.fd, shardSerial)); err != nil {
+			if err := l.poller.Add(s.fd, l.shardInterest(), netcore.MakeToken(s.fd, shardSerial)); err != nil {
 				l.host.logLine(levelError, "a shard cannot be polled", "error", err, "listener", s.listener.name)
 				continue
 			}
@@ -55,6 +55,27 @@ func (l *loop) accept(on bool) {
 			l.poller.Remove(s.fd) // an error means that it was not there
 			s.registered = false
 			s.readable = false
+		}
+	}
+	l.readyShard = l.readyShard && on
+}
+
+// shardInterest is what the poller watches shards for: a pause must not be interrupted by every connection that arrives.
+func (l *loop) shardInterest() netcore.Readiness {
+	if l.choked {
+		return 0
+	}
+	return netcore.Readable
+}
+
+// watchShards tells the poller that shardInterest has changed.
+func (l *loop) watchShards() {
+	for _, s := range l.shards {
+		if !s.registered {
+			continue
+		}
+		if err := l.poller.Modify(s.fd, l.shardInterest(), netcore.MakeToken(s.fd, shardSerial)); err != nil {
+			l.host.logLine(levelError, "a shard cannot be polled", "error", err, "listener", s.listener.name)
 		}
 	}
 }
@@ -89,7 +110,7 @@ func (l *loop) acceptTurn() {
 	}
 	l.readyShard = false
 	for _, s := range l.shards {
-		if s.readable && l.acceptBurst(s, acceptBurst) {
+		if s.readable && !l.choked && l.acceptBurst(s, acceptBurst) {
 			l.readyShard = true
 		}
 	}
@@ -128,7 +149,8 @@ func (l *loop) acceptBurst(s *shard, most int) bool {
 // choke pauses accepting until a connection closes or a moment has passed: what is queued waits in the kernel.
 func (l *loop) choke() {
 	if !l.choked {
-		l.choked = true
+		l.choked, l.readyShard = true, false
+		l.watchShards()
 		l.retry.Key = 0
 		l.wheel.Schedule(&l.retry, l.now+chokeRetry)
 	}
@@ -137,6 +159,7 @@ func (l *loop) choke() {
 func (l *loop) unchoke() {
 	l.choked = false
 	l.wheel.Cancel(&l.retry)
+	l.watchShards()
 	for _, s := range l.shards {
 		if s.registered {
 			s.readable, l.readyShard = true, true
@@ -159,7 +182,7 @@ func (l *loop) admit(fd int, peer netip.AddrPort, from *listener, r role) *conn 
 	c.role = r
 	c.transport = plain{}
 	c.opened = uint32((l.now - l.start) / int64(time.Second))
-	c.phase = phaseLinger // so that settle sees a change and sets the first deadline
+	c.phase = phaseNew // so that settle sees a change and sets the first deadline
 	c.flags = flagWritable | flagReadable
 	if r != roleSelf {
 		l.numbers.accepted++
@@ -190,8 +213,9 @@ func (l *loop) endDrain() {
 		l.close(c, reasonDrainTimeout)
 	}
 	for d := range l.detached {
-		d.Conn.Close()
+		d.Conn.Close() // its handler's reads and writes fail; whether it notices is not waited for
 	}
+	clear(l.detached)
 	l.checkDrained()
 }
 

@@ -131,7 +131,7 @@ func (l *loop) logAccess(c *conn, ex *exchange, why closeReason) {
 	}
 	log.line(keptOf(ex.logged), c.peer.Addr(), l.second, status, sent, l.now-ex.started, why)
 	ex.logged = ex.logged[:0]
-	if len(log.batch) >= accessBatch {
+	if len(log.batch) >= accessBatch || ex.gen.retired { // nobody flushes the logs of a retired generation
 		log.flush()
 	}
 }

@@ -25,7 +25,8 @@ func (ch *child) attend(conn *control.Conn) {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
 				ch.logLine(levelError, "control channel", "error", err)
 			}
-			ch.masterGone()
+			// A new master cannot take the child over in this version, and it must not serve an old configuration for ever (ADR 3).
+			ch.drainAsConfigured()
 			return
 		}
 		if err := ch.obey(conn, m, files); err != nil {

@@ -138,6 +138,10 @@ func (l *loop) serveNow(rt *route, ex *exchange) (answered bool) {
 			ex.recovered(v)
 			answered = true
 		}
+		if ex.cancel != nil || ex.stream != nil {
+			ex.endOfHandler()
+			ex.begunStream = ex.stream != nil
+		}
 	}()
 	return rt.nonBlocking.ServeNow(&ex.resp, &ex.req)
 }
@@ -264,6 +268,7 @@ func (l *loop) dispatch(c *conn, ex *exchange) {
 		return
 	}
 	ex.dispatch = true
+	ex.from = l.now
 	if rt.pool.Submit(&ex.job) {
 		l.handed++
 		return
@@ -281,6 +286,9 @@ func (l *loop) dispatch(c *conn, ex *exchange) {
 func (l *loop) supplant(c *conn, ex *exchange, status int) {
 	substitute := l.takeExchange()
 	l.join(c, substitute)
+	substitute.gen.leave() // it stands for ex in its access log too, whose site is one of the generation that ex began with
+	substitute.gen = ex.gen
+	substitute.gen.enter()
 	c.exchanges--
 	if c.role != roleSelf {
 		l.numbers.begun--

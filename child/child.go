@@ -50,11 +50,8 @@ type child struct {
 	mu       sync.Mutex
 	prepared *generation           // built, not committed
 	writers  map[string]*logWriter // access logs by file; "stdout" is the master
-	format   string                // of the log
 
-	drainOnce    sync.Once
 	drainTimeout time.Duration // under mu; of the last generation prepared
-	masterLost   bool          // under mu
 }
 
 // Run is a child's main function: it takes what the master has handed down and serves until the master dismisses it or is gone. It
@@ -118,7 +115,7 @@ func (ch *child) serve() int {
 	signal.Notify(terminate, syscall.SIGTERM)
 	go func() {
 		<-terminate
-		ch.drain(0)
+		ch.drainAsConfigured()
 	}()
 	if _, err := netcore.RaiseFileLimit(); err != nil {
 		ch.logLine(levelWarn, "the limit of open files cannot be raised", "error", err)
@@ -144,38 +141,38 @@ func (ch *child) serve() int {
 	return 0
 }
 
-// drain finishes what is in flight and ends the child; timeout 0 is the configuration's drain_timeout.
+// drain finishes what is in flight and ends the child, within timeout; 0 closes at once what is not finished. A second drain can only
+// shorten the first.
 func (ch *child) drain(timeout time.Duration) {
-	ch.drainOnce.Do(func() {
-		if timeout <= 0 {
-			ch.mu.Lock()
-			timeout = ch.drainTimeout
-			ch.mu.Unlock()
+	ch.loop.call(func() {
+		if ch.loop.generation == nil { // nothing was ever served
+			ch.loop.stop()
+			return
 		}
-		ch.loop.call(func() {
-			if ch.loop.generation == nil { // nothing was ever served
-				ch.loop.stop()
-				return
-			}
+		if !ch.loop.draining {
 			ch.answer(&control.Draining{})
 			ch.loop.drain(func() {
 				ch.answer(&control.Drained{})
 				ch.loop.stop()
 			})
-			if !ch.loop.stopped {
-				time.AfterFunc(timeout, func() { ch.loop.call(ch.loop.endDrain) })
-			}
-		})
+		}
+		if ch.loop.stopped {
+			return
+		}
+		if timeout <= 0 {
+			ch.loop.endDrain()
+			return
+		}
+		time.AfterFunc(timeout, func() { ch.loop.call(ch.loop.endDrain) })
 	})
 }
 
-// masterGone ends a child whose master has died: a new master cannot take it over in this version, and it must not serve an old
-// configuration for ever.
-func (ch *child) masterGone() {
+// drainAsConfigured is drain by drain_timeout.
+func (ch *child) drainAsConfigured() {
 	ch.mu.Lock()
-	ch.masterLost = true
+	timeout := ch.drainTimeout
 	ch.mu.Unlock()
-	ch.drain(0)
+	ch.drain(timeout)
 }
 
 // poolOf returns the pool called name, "" for the child's own. Pools live as long as the child.

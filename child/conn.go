@@ -46,6 +46,7 @@ const (
 	phaseWrite                // the client has not taken what was sent
 	phaseLinger               // waiting for the peer to close
 	phaseStream               // a handler is producing; nothing is due from the client
+	phaseNew                  // accepted, no deadline set yet: a refusal in the very first turn lingers with one too
 )
 
 // A conn is one open connection. Only the loop touches it. An idle one keeps no buffer: what it needs while it is active hangs on
@@ -58,6 +59,7 @@ type conn struct {
 	phase     phase
 	role      role
 	stage     uint8 // of the listener's prefaces
+	periods   uint8 // of a lingering close
 	why       closeReason
 	interest  netcore.Readiness
 	listener  *listener

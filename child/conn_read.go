@@ -6,7 +6,7 @@ import (
 	"github.com/tined/tined/child/http1"
 )
 
-// lingerMax is how many bytes a lingering close drops before it gives up.
+// lingerMax is how many bytes a lingering close drops in one of its periods before it gives up.
 const lingerMax = 64 << 20
 
 // read takes at most a chunk from the socket and processes it, after what was left over from before.
@@ -15,7 +15,7 @@ func (l *loop) read(c *conn) {
 		c.unset(flagInput)
 		l.keep(c, l.process(c, c.in))
 	}
-	if c.has(flagClosed) || !c.has(flagReadable) || !l.wantsInput(c) {
+	if c.has(flagClosed|flagInput) || !c.has(flagReadable) || !l.wantsInput(c) {
 		return
 	}
 	target := l.scratch
@@ -116,8 +116,8 @@ func (l *loop) end(c *conn) {
 	}
 	c.why = reasonHalfClosed
 	if r := c.receiver; r != nil {
-		c.why = reasonClientGone
 		l.bodyFailed(c, r, errIncomplete)
+		c.why = reasonClientGone
 		return
 	}
 	if ex := c.current; ex != nil { // part of a head: nobody waits for an answer to it
@@ -151,6 +151,10 @@ func (l *loop) process(c *conn, data []byte) []byte {
 		if c.has(flagNoMore) || l.stalled(c) {
 			return data
 		}
+		if l.turnLeft == 0 {
+			c.set(flagInput)
+			return data
+		}
 		ex := c.current
 		if ex == nil {
 			ex = l.takeExchange()
@@ -172,6 +176,7 @@ func (l *loop) process(c *conn, data []byte) []byte {
 			c.set(flagWaitEmpty)
 			return data
 		}
+		l.turnLeft--
 		head := data[:n]
 		data = data[n:]
 		l.begin(c, ex, head)

@@ -9,11 +9,13 @@ import (
 const (
 	// writeChunk is how many bytes of files and memory one connection may send in a turn of the loop, so that a fast client does
 	// not make the others wait.
-	writeChunk = 256 << 10
+	writeChunk = 512 << 10
 	// highWater is how many unsent bytes in memory stop the encoding of further responses.
 	highWater = 256 << 10
 	// copyMax is the largest body that is copied behind its head; a larger one is sent from where it is.
 	copyMax = 16 << 10
+	// fileWeight is what a queued file counts for beside the high-water mark, in bytes: it holds a descriptor.
+	fileWeight = 32 << 10
 	// pieces is how many pieces of memory one system call sends.
 	pieces = 16
 )
@@ -100,7 +102,7 @@ func (l *loop) flush(c *conn) {
 			budget -= l.flushFile(c, &o.segments[o.first], budget)
 			continue
 		}
-		iov, total, more := l.gather(o)
+		iov, total, more := l.gather(o, budget)
 		if total == 0 {
 			l.dropOutput(c)
 			break
@@ -127,8 +129,8 @@ func (l *loop) flush(c *conn) {
 	}
 }
 
-// gather collects the pieces of memory up to the next file.
-func (l *loop) gather(o *output) (iov [][]byte, total int, more bool) {
+// gather collects the pieces of memory up to the next file, and up to most bytes.
+func (l *loop) gather(o *output, most int) (iov [][]byte, total int, more bool) {
 	iov = l.iov[:0]
 	skip := o.sent
 	for i := o.first; i < len(o.segments) && len(iov) < pieces; i++ {
@@ -136,13 +138,21 @@ func (l *loop) gather(o *output) (iov [][]byte, total int, more bool) {
 		if s.file != nil {
 			return iov, total, true
 		}
-		iov = append(iov, s.b[skip:])
-		total += len(s.b) - skip
+		piece := s.b[skip:]
+		if len(piece) > most-total {
+			return append(iov, piece[:most-total]), most, true
+		}
+		iov = append(iov, piece)
+		total += len(piece)
 		skip = 0
 	}
 	if len(iov) < pieces && len(o.tail) > skip {
-		iov = append(iov, o.tail[skip:])
-		total += len(o.tail) - skip
+		piece := o.tail[skip:]
+		if len(piece) > most-total {
+			return append(iov, piece[:most-total]), most, true
+		}
+		iov = append(iov, piece)
+		total += len(piece)
 	}
 	return iov, total, false
 }
@@ -255,7 +265,7 @@ func (l *loop) sentBytes(c *conn, n int) {
 	}
 }
 
-// unsent is what waits in memory to be sent; files count for nothing.
+// unsent is what waits to be sent: bytes in memory, and fileWeight for a file.
 func (o *output) unsent() int {
 	if o == nil {
 		return 0
@@ -263,6 +273,9 @@ func (o *output) unsent() int {
 	n := len(o.tail) - o.sent
 	for i := o.first; i < len(o.segments); i++ {
 		n += len(o.segments[i].b)
+		if o.segments[i].file != nil {
+			n += fileWeight
+		}
 	}
 	return n
 }

@@ -8,8 +8,11 @@ import (
 )
 
 const (
-	// lingerTimeout bounds a lingering close, in ns.
+	// lingerTimeout is how long a lingering close waits for the next byte, in ns, and lingerPeriods how many times over while bytes come.
 	lingerTimeout = int64(5 * time.Second)
+	lingerPeriods = 6
+	// drainLinger is the same for a child that drains: it waits for a request that may be under way, not for clients to close.
+	drainLinger = int64(time.Second)
 	// never is a deadline that does not come.
 	never = int64(1 << 62)
 )
@@ -21,7 +24,7 @@ func (l *loop) phaseOf(c *conn) phase {
 		return phaseLinger
 	case c.out != nil && !c.has(flagWritable):
 		return phaseWrite
-	case c.receiver != nil && (c.receiver.flow == nil || !c.receiver.flow.full()):
+	case c.receiver != nil && c.receiver.awaited():
 		return phaseBody
 	case c.current != nil && c.receiver == nil:
 		return phaseHead
@@ -36,6 +39,15 @@ func (l *loop) phaseOf(c *conn) phase {
 		return phaseHead
 	}
 	return phaseIdle
+}
+
+// awaited reports whether it is the client's turn to send more of the body: not when the handler must read first, be it because the
+// window is full or because the client waits for "100 Continue".
+func (r *receiver) awaited() bool {
+	if r.flow == nil {
+		return true
+	}
+	return !r.flow.full() && (!r.ex.expected || r.ex.begunStream)
 }
 
 // setDeadline arms the connection's timer when it begins to wait for something else. Within a phase the deadline stays: a client that
@@ -61,10 +73,13 @@ func (l *loop) setDeadline(c *conn) {
 		c.mark = l.takenBytes(c)
 	case phaseHandler:
 		if lim.handlerTimeout > 0 {
-			due = c.pipeline.head().started + lim.handlerTimeout
+			due = c.pipeline.head().from + lim.handlerTimeout
 		}
 	case phaseLinger:
 		due = l.now + lingerTimeout
+		if l.draining {
+			due = l.now + drainLinger
+		}
 		c.mark = 0
 	case phaseStream:
 	}
@@ -80,10 +95,10 @@ func (l *loop) setDeadline(c *conn) {
 // slowly from a full socket buffer makes progress long before the buffer takes more.
 func (l *loop) takenBytes(c *conn) uint64 {
 	held, err := netcore.Unsent(int(c.fd))
-	if err != nil || uint64(held) > c.sent {
+	if err != nil {
 		return c.sent
 	}
-	return c.sent - uint64(held)
+	return c.sent - min(c.sent, uint64(held)) // a unix socket counts the system's overhead as held
 }
 
 var (
@@ -93,8 +108,12 @@ var (
 
 // expired is called by the wheel for every timer that is due.
 func (l *loop) expired(t *netcore.Timer) {
-	if t == &l.retry {
+	switch t {
+	case &l.retry:
 		l.unchoke()
+		return
+	case &l.feeding:
+		l.feed()
 		return
 	}
 	fd, serial := netcore.SplitToken(t.Key)
@@ -137,6 +156,11 @@ func (l *loop) expired(t *netcore.Timer) {
 		ex.keepAlive = false
 		l.supplant(c, ex, 503)
 	case phaseLinger:
+		if c.periods++; c.mark > 0 && c.periods < lingerPeriods && !l.draining {
+			c.mark = 0
+			l.wheel.Schedule(t, l.now+lingerTimeout)
+			return
+		}
 		l.close(c, c.why)
 	case phaseStream:
 	}

@@ -43,6 +43,9 @@ func (l *loop) brokenConn(c *conn) string {
 	if c.has(flagReady) {
 		return "" // its turn comes
 	}
+	if c.receiver != nil && c.receiver.flow != nil {
+		return "" // its handler makes room at any moment, and the event that says so may be on its way
+	}
 	head := c.pipeline.head()
 	wants := l.wantsInput(c)
 	switch {

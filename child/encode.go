@@ -51,6 +51,10 @@ func (l *loop) encode(c *conn, ex *exchange) {
 		l.putTail(c, tail)
 	case web.BodyFile:
 		l.putTail(c, tail)
+		if o.Length == 0 { // nothing would follow the head, which is held back for what follows
+			l.discard(o)
+			break
+		}
 		file := o.File
 		o.File = nil
 		l.sendFile(c, file, o.Offset, o.Length)
@@ -165,7 +169,8 @@ func (l *loop) appendType(dst []byte, ex *exchange, o *web.Outcome) []byte {
 
 // appendConnection ends the head, and decides whether the connection goes on.
 func (l *loop) appendConnection(c *conn, ex *exchange, dst []byte, closing bool) []byte {
-	unread := c.receiver != nil && c.receiver.ex == nil && !c.receiver.worthReading(ex)
+	// The body that is coming in belongs to the last request: the answers before it do not close.
+	unread := c.pipeline.depth() == 1 && c.receiver != nil && c.receiver.ex == nil && !c.receiver.worthReading(ex)
 	last := c.pipeline.depth() == 1 && (l.draining || c.has(flagNoMore|flagEOF))
 	if ex.keepAlive && !closing && !unread && !last {
 		if ex.minor == 0 {
@@ -204,7 +209,7 @@ func (l *loop) discard(o *web.Outcome) {
 		o.File = nil
 	}
 	if o.Reader != nil {
-		closeReader(o.Reader)
+		l.closeSource(o.Reader)
 		o.Reader = nil
 	}
 }
@@ -261,14 +266,15 @@ func (l *loop) endPieces(c *conn, ex *exchange, frame framing) {
 // pullMore asks a worker for the next piece of a pulled body.
 func (l *loop) pullMore(c *conn, ex *exchange) {
 	p := ex.reader
-	if p.reading || p.done {
+	if p.reading || p.done || p.starved {
 		return
 	}
 	p.reading = true
 	l.handed++
 	if !ex.route.pool.Submit(&p.job) {
 		p.reading = false
-		l.abort(c)
+		p.starved = true
+		l.starve(c)
 	}
 }
 
@@ -283,7 +289,6 @@ func (l *loop) pulled(c *conn, ex *exchange) {
 	case p.err != nil:
 		l.abort(c)
 	case p.done:
-		closeReader(p.source)
 		ex.reader = nil
 		l.endPieces(c, ex, ex.frame)
 		l.advance(c)

@@ -3,7 +3,6 @@ package child
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -84,6 +83,7 @@ type exchange struct {
 	site     int
 	gen      *generation
 	started  int64  // monotonic ns, when the head was complete
+	from     int64  // monotonic ns, since when nothing but the handler is waited for
 	end      uint64 // value of conn.queued behind the response's last byte
 	first    uint64 // value of conn.queued before its first byte
 	bodySent int64  // content bytes of the response, for the access log
@@ -214,11 +214,4 @@ func (ex *exchange) Detach() (net.Conn, []byte, error) {
 	ex.loop.post(event{kind: eventDetach, fd: ex.fd, serial: ex.serial, sequence: ex.sequence, ex: ex, answer: answer})
 	d := <-answer
 	return d.conn, d.unread, d.err
-}
-
-// closeReader closes the source of a pulled body, if it wants that.
-func closeReader(r io.Reader) {
-	if c, ok := r.(io.Closer); ok {
-		c.Close()
-	}
 }

@@ -104,6 +104,7 @@ func startOn(t testing.TB, mechanism, config string, handlers routes) *testChild
 	ch.loop = newLoop(turns, ch)
 	tc := &testChild{child: ch, t: t, master: ours, ended: make(chan struct{}), turns: turns}
 	go tc.readLog()
+	ch.pool = workerOptions("", resolved.Workers)
 	g, err := ch.builder.build(resolved, 1)
 	if err != nil {
 		t.Fatal(err)

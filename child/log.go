@@ -34,7 +34,6 @@ type masterSink struct {
 	mu      sync.Mutex
 	cond    sync.Cond
 	waiting [2][]byte // whole lines, by stream
-	sending bool
 	closed  bool
 	done    chan struct{}
 }

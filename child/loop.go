@@ -13,6 +13,9 @@ import (
 const (
 	// readChunk is how many bytes of one connection are read in a turn of the loop.
 	readChunk = 64 << 10
+	// turnRequests is how many requests of one connection are begun in a turn: a chunk of pipelined small ones would keep the others
+	// waiting for most of a millisecond.
+	turnRequests = 64
 	// wheelTick is the precision of deadlines, in ns.
 	wheelTick = int64(50 * time.Millisecond)
 	// batch is how many events one Wait returns.
@@ -64,9 +67,11 @@ type loop struct {
 
 	listeners  []*listener
 	shards     []*shard
-	readyShard bool // a shard may have more to accept
-	accepting  bool // the master has said so
-	choked     bool // accepting pauses: connections or descriptors are at their limit
+	readyShard bool          // a shard may have more to accept
+	accepting  bool          // the master has said so
+	choked     bool          // accepting pauses: connections or descriptors are at their limit
+	starved    []uint64      // tokens of connections whose pulled bodies wait for a place in a pool's queue
+	feeding    netcore.Timer // tries again for them
 	reserve    netcore.Reserve
 	retry      netcore.Timer // ends choked when no connection closes
 
@@ -76,6 +81,7 @@ type loop struct {
 	detached   map[*detachedConn]struct{}
 	stopped    bool
 	handed     int // jobs given to pools since the last turn
+	turnLeft   int // requests that the connection in turn may still begin
 
 	numbers numbers
 	host    host
@@ -293,6 +299,7 @@ func (l *loop) serveReady() {
 
 // turn serves one connection: at most a chunk out, a chunk in, and what its handlers answered at once out again.
 func (l *loop) turn(c *conn) {
+	l.turnLeft = turnRequests
 	if c.out != nil && c.has(flagWritable) {
 		l.flush(c)
 	}
@@ -331,6 +338,9 @@ func (l *loop) drainQueue() {
 		l.settle(c)
 	}
 	l.touched = l.touched[:0]
+	if len(l.starved) > 0 && len(l.taken) > 0 {
+		l.feed()
+	}
 }
 
 func (l *loop) told(e *event) {
@@ -350,8 +360,9 @@ func (l *loop) told(e *event) {
 		ex.begunStream = ex.begunStream || ex.stream != nil
 		l.finish(c, ex)
 	case eventPulled:
-		if c == nil || e.pull.dropped {
-			closeReader(e.pull.source)
+		if c == nil || ex.orphan {
+			l.closeSource(e.pull.source)
+			l.recycleOrphan(ex)
 			return
 		}
 		l.pulled(c, ex)
@@ -428,12 +439,18 @@ func (l *loop) advance(c *conn) {
 	}
 }
 
-// abort gives a connection up whose response cannot be completed. What is queued of earlier responses is tried once.
+// abort gives a connection up whose response cannot be completed. What is queued still leaves, for it may belong to earlier responses.
 func (l *loop) abort(c *conn) {
+	c.why = reasonAborted
+	c.set(flagNoMore | flagLast)
+	for ex := c.pipeline.pending.pop(); ex != nil; ex = c.pipeline.pending.pop() {
+		l.desert(c, ex, reasonAborted)
+	}
+	c.pipeline.unsafe = 0
 	if c.out != nil && c.has(flagWritable) {
 		l.flush(c)
 	}
-	if !c.has(flagClosed) {
+	if c.out == nil && !c.has(flagClosed) {
 		l.close(c, reasonAborted)
 	}
 }
@@ -658,22 +675,18 @@ func (l *loop) gone(c *conn) {
 // desert leaves an exchange whose connection has gone, or whose place another has taken.
 func (l *loop) desert(c *conn, ex *exchange, why closeReason) {
 	ex.leave()
-	if ex.reader != nil {
-		if ex.reader.reading {
-			ex.reader.dropped = true
-		} else {
-			closeReader(ex.reader.source)
-		}
-		ex.reader = nil
-	}
 	l.logAccess(c, ex, why)
-	if ex.dispatch {
-		if ex.route.pool.Remove(&ex.job) {
-			ex.dispatch = false
-		} else {
-			ex.orphan = true // the worker gives it back
+	if ex.dispatch && !ex.route.pool.Remove(&ex.job) {
+		ex.orphan = true // the worker gives it back
+		return
+	}
+	ex.dispatch = false
+	if p := ex.reader; p != nil {
+		if p.reading && !ex.route.pool.Remove(&p.job) {
+			ex.orphan = true // so does the one that reads its body
 			return
 		}
+		l.closeSource(p.source)
 	}
 	l.recycleOrphan(ex)
 }

@@ -1,9 +1,13 @@
 package child
 
 import (
+	"errors"
 	"io"
+	"runtime/debug"
+	"time"
 
 	"github.com/tined/tined/child/worker"
+	"github.com/tined/tined/netcore"
 )
 
 // pullSize is how much of a pulled body is read at a time.
@@ -14,16 +18,18 @@ const pullSize = 64 << 10
 type pull struct {
 	job     worker.Job
 	ex      *exchange
-	source  io.Reader
-	left    int64 // bytes to come, -1: until io.EOF
-	reading bool  // the loop's: a job is with the pool
-	dropped bool  // the loop's: close the source when the job comes back
+	source  io.Reader // nil once it is closed
+	left    int64     // bytes to come, -1: until io.EOF
+	reading bool      // the loop's: a job is with the pool
+	starved bool      // the loop's: the pool had no room for the job
 
 	buf  []byte // the piece
 	n    int
 	done bool // the source has ended
 	err  error
 }
+
+var errSourcePanicked = errors.New("the source of a body panicked")
 
 // Run is the worker's part.
 func (p *pull) Run() {
@@ -37,8 +43,12 @@ func (p *pull) Run() {
 	p.n, p.err = 0, nil
 	defer func() {
 		if v := recover(); v != nil {
-			p.ex.loop.logPanic(&p.ex.req, v, nil)
-			p.err = errClientGone
+			p.ex.loop.logPanic(&p.ex.req, v, debug.Stack())
+			p.err = errSourcePanicked
+		}
+		if p.done || p.err != nil {
+			p.ex.loop.shutSource(p.source)
+			p.source = nil
 		}
 		ex := p.ex
 		ex.loop.post(event{kind: eventPulled, fd: ex.fd, serial: ex.serial, sequence: ex.sequence, ex: ex, pull: p})
@@ -63,6 +73,53 @@ func (p *pull) Run() {
 			p.err = io.ErrUnexpectedEOF
 		} else {
 			p.err = nil
+		}
+	}
+}
+
+// closeSource closes the source of a body that is not read to its end. It may block, so the loop does not do it itself.
+func (l *loop) closeSource(source io.Reader) {
+	if _, ok := source.(io.Closer); ok {
+		go l.shutSource(source)
+	}
+}
+
+// shutSource closes a source, if it wants that, and outlives its panic.
+func (l *loop) shutSource(source io.Reader) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.host.logLine(levelError, "closing the source of a body panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	if c, ok := source.(io.Closer); ok {
+		c.Close()
+	}
+}
+
+// starvedRetry is when a piece that no worker could read is tried again, if nothing happens before, in ns.
+const starvedRetry = int64(100 * time.Millisecond)
+
+// starve remembers a connection whose body waits for a place in a pool's queue. The response has begun, so it can only wait.
+func (l *loop) starve(c *conn) {
+	l.starved = append(l.starved, netcore.MakeToken(int(c.fd), c.serial))
+	if !l.feeding.Armed() {
+		l.wheel.Schedule(&l.feeding, l.now+starvedRetry)
+	}
+}
+
+// feed tries again for the connections that starve.
+func (l *loop) feed() {
+	waiting := l.starved
+	l.starved = nil
+	for _, token := range waiting {
+		c := l.table.Get(netcore.SplitToken(token))
+		if c == nil {
+			continue
+		}
+		if ex := c.pipeline.head(); ex != nil && ex.reader != nil && ex.reader.starved {
+			ex.reader.starved = false
+			l.advance(c)
+			l.settle(c)
 		}
 	}
 }

@@ -146,6 +146,7 @@ func (l *loop) bodyWhole(c *conn, r *receiver) {
 			}
 		}
 		if r.flow != nil {
+			ex.from = l.now
 			r.flow.whole()
 		} else {
 			length := r.got

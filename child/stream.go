@@ -31,6 +31,7 @@ type stream struct {
 	frame  framing // of the body
 	left   int64   // of a declared length: bytes that may still be written (handler's)
 	close  bool    // the handler asked for the connection to be closed
+	waits  bool    // Write may wait: the handler runs on a worker, not on the loop that would make room
 
 	mu     sync.Mutex
 	room   sync.Cond // the loop has taken bytes, or the client has gone
@@ -41,7 +42,7 @@ type stream struct {
 }
 
 func newStream(ex *exchange) *stream {
-	s := &stream{ex: ex}
+	s := &stream{ex: ex, waits: ex.dispatch}
 	s.room.L = &s.mu
 	return s
 }
@@ -86,14 +87,17 @@ func (s *stream) write(p []byte) (int, error) {
 	defer s.mu.Unlock()
 	written := 0
 	for len(p) > 0 {
-		for len(s.buf) >= streamWindow && !s.failed {
+		for s.waits && len(s.buf) >= streamWindow && !s.failed {
 			s.post()
 			s.room.Wait()
 		}
 		if s.failed {
 			return written, errClientGone
 		}
-		n := min(len(p), streamWindow-len(s.buf))
+		n := len(p)
+		if s.waits {
+			n = min(n, streamWindow-len(s.buf))
+		}
 		if s.frame == framingLength {
 			if s.left == 0 {
 				return written, errTooLong
