@@ -41,7 +41,9 @@ type child struct {
 	loop    *loop
 	builder builder
 	outbox  chan control.Message // the loop's answers to the master
-	mailed  chan struct{}        // the outbox is closed and empty
+
+	mechanism chan string   // one element: the poller that the first configuration wants
+	mailed    chan struct{} // the outbox is closed and empty
 
 	poolMu sync.Mutex
 	pools  map[string]*worker.Pool
@@ -81,6 +83,7 @@ func newChild(o Options, index int, conn *control.Conn) (*child, error) {
 		return nil, err
 	}
 	ch.loop = newLoop(poller, ch)
+	ch.mechanism = make(chan string, 1)
 	ch.outbox, ch.mailed = make(chan control.Message, outboxSize), make(chan struct{})
 	go ch.mail(conn)
 	ch.pools = make(map[string]*worker.Pool)
@@ -128,7 +131,10 @@ func (ch *child) serve() int {
 		return 1
 	}
 	go ch.attend(ch.conn)
-	err := ch.loop.run()
+	err := ch.usePoller(<-ch.mechanism)
+	if err == nil {
+		err = ch.loop.run()
+	}
 	if err != nil {
 		ch.logLine(levelError, "the loop ended", "error", err)
 	}
@@ -141,9 +147,33 @@ func (ch *child) serve() int {
 	return 0
 }
 
+// begin lets the loop start to turn, on a poller of this mechanism ("": the default). Only the first call counts: a loop does not change
+// its poller.
+func (ch *child) begin(mechanism string) {
+	select {
+	case ch.mechanism <- mechanism:
+	default:
+	}
+}
+
+// usePoller replaces the loop's poller by one of another mechanism. The loop does not turn yet and has registered nothing.
+func (ch *child) usePoller(mechanism string) error {
+	if mechanism == "" || mechanism == "epoll" {
+		return nil
+	}
+	poller, err := netcore.NewPoller(mechanism)
+	if err != nil {
+		return err
+	}
+	err = ch.loop.poller.Close()
+	ch.loop.poller = poller
+	return err
+}
+
 // drain finishes what is in flight and ends the child, within timeout; 0 closes at once what is not finished. A second drain can only
 // shorten the first.
 func (ch *child) drain(timeout time.Duration) {
+	ch.begin("")
 	ch.loop.call(func() {
 		if ch.loop.generation == nil { // nothing was ever served
 			ch.loop.stop()
@@ -204,6 +234,7 @@ func (ch *child) poolStats() []worker.Stats {
 
 // configure takes over what of a configuration concerns the process and not the generation.
 func (ch *child) configure(c *configs.Config, format string) {
+	ch.begin(c.Poller)
 	runtime.GOMAXPROCS(max(1, c.Procs))
 	if c.Pin {
 		ch.pin()
