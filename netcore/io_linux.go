@@ -103,11 +103,26 @@ func Writev(fd int, iov [][]byte) (int, error) {
 }
 
 // Sendfile copies at most n bytes of the file in, from *off on, to the socket out, and moves *off past what it has sent.
-// It returns 0 and nil at the end of the file, EAGAIN when the socket has no room. It is an ordinary system call: it may
-// wait for the disk, and Go's scheduler knows.
+// It returns 0 and nil at the end of the file, EAGAIN when the socket has no room.
+//
+// What is in the page cache is sent by a raw call: a sendfile of many pages takes longer than Go lets a system call take
+// before it moves the caller's work to another thread, although nothing waits. Only what may wait for the disk is an
+// ordinary call, of which Go's scheduler knows.
 func Sendfile(out, in int, off *int64, n int) (int, error) {
+	raw := cached(in, *off+int64(n)-1)
 	for {
-		sent, err := unix.Sendfile(out, in, off, n)
+		var (
+			sent int
+			err  error
+		)
+		if raw {
+			r, _, errno := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(out), uintptr(in), uintptr(unsafe.Pointer(off)), uintptr(n), 0, 0)
+			if sent = int(r); errno != 0 {
+				err = errno
+			}
+		} else {
+			sent, err = unix.Sendfile(out, in, off, n)
+		}
 		if err == nil {
 			return sent, nil
 		}
@@ -115,6 +130,18 @@ func Sendfile(out, in int, off *int64, n int) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// cached reports whether the byte at off of a file is in the page cache, by a read that may not wait (RWF_NOWAIT, preadv2(2)). Files are
+// read ahead in order, so where the last byte of a range is there, the rest is. Where it cannot be known the answer is no.
+func cached(file int, off int64) bool {
+	if unsafe.Sizeof(off) != unsafe.Sizeof(uintptr(0)) { // sendfile takes another off_t there
+		return false
+	}
+	var b [1]byte
+	vector := unix.Iovec{Base: &b[0], Len: 1}
+	n, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(file), uintptr(unsafe.Pointer(&vector)), 1, uintptr(off), 0, unix.RWF_NOWAIT)
+	return errno == 0 && n == 1
 }
 
 // Recv is Read for a socket: recvfrom(2) takes a shorter way through the kernel than read(2) does.

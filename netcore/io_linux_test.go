@@ -251,3 +251,26 @@ func BenchmarkWritev(b *testing.B) {
 		_, _ = Read(theirs, p)
 	}
 }
+
+// A byte that was just written is in the page cache; one beyond the end, or of something that is no file, is not.
+func TestCached(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.Write(make([]byte, 10000)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = unix.Preadv2(int(file.Fd()), [][]byte{make([]byte, 1)}, 0, unix.RWF_NOWAIT)
+	known := err != unix.EOPNOTSUPP // not every file system can tell
+	for off, want := range map[int64]bool{0: known, 9999: known, 10000: false} {
+		if got := cached(int(file.Fd()), off); got != want {
+			t.Errorf("cached(%d) = %v", off, got)
+		}
+	}
+	if cached(-1, 0) {
+		t.Error("cached(-1) is true")
+	}
+	wantNoAllocs(t, "cached", func() { cached(int(file.Fd()), 0) })
+}
