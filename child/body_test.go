@@ -399,12 +399,13 @@ func TestBrokenBodies(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s, streamed %v, response begun %v", test.name, streamed, begun), func(t *testing.T) {
 					t.Parallel()
-					saw := make(chan error, 1)
+					running, saw := make(chan struct{}, 1), make(chan error, 1)
 					tc := start(t, limits, routes{"POST /read": web.HandlerFunc(func(w *web.Response, r *web.Request) {
 						if begun {
 							io.WriteString(w, "begun")
 							w.Flush()
 						}
+						running <- struct{}{}
 						_, err := io.Copy(io.Discard, &r.Body)
 						saw <- err
 						io.WriteString(w, "answer")
@@ -419,6 +420,9 @@ func TestBrokenBodies(t *testing.T) {
 						c := only(l)
 						return c != nil && c.receiver != nil && c.receiver.got == int64(n) && (!begun || c.pipeline.head().begun)
 					})
+					if streamed {
+						await(t, "the handler's start", running)
+					}
 					test.broken(p)
 					if test.status > 0 {
 						want := test.status
@@ -507,5 +511,35 @@ func TestHandlerTimeBeginsBehindTheBody(t *testing.T) {
 				t.Fatalf("%d %q", r.Status, r.Body)
 			}
 		})
+	}
+}
+
+// The end of the client's side is not read before the bytes in front of it are processed, also when the handler makes room at a moment at
+// which the loop has not heard of it.
+func TestEndIsReadBehindTheBody(t *testing.T) {
+	gate, read := make(chan int), make(chan struct{})
+	tc := start(t, "", routes{"POST /read": web.HandlerFunc(func(w *web.Response, r *web.Request) {
+		for n := range gate {
+			io.CopyN(io.Discard, &r.Body, int64(n))
+			read <- struct{}{}
+		}
+		readAll(w, r)
+	})})
+	const size = inflowWindow + 30_000
+	p := tc.dial()
+	p.send(post("/read", length(size), strings.Repeat("b", size)))
+	p.halfClose()
+	tc.until("all was taken from the socket but its end", func(l *loop) bool {
+		c := only(l)
+		return c != nil && c.received > size && c.has(flagEnd) && len(c.in) > 0 && c.receiver.flow.full()
+	})
+	tc.onLoop(func(l *loop) {
+		gate <- 40_000
+		<-read
+		l.turn(only(l))
+	})
+	close(gate)
+	if r := p.answer("POST"); string(r.Body) != fmt.Sprintf("%d <nil>", size-40_000) {
+		t.Fatalf("%d %q", r.Status, r.Body)
 	}
 }

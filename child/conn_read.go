@@ -18,6 +18,9 @@ func (l *loop) read(c *conn) {
 	if c.has(flagClosed|flagInput) || !c.has(flagReadable) || !l.wantsInput(c) {
 		return
 	}
+	if c.receiver != nil && len(c.in) > 0 {
+		return // the handler has just made room for what is here: eventRoom is on its way
+	}
 	target := l.scratch
 	if c.in != nil {
 		target = l.roomBehind(c)

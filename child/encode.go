@@ -171,7 +171,7 @@ func (l *loop) appendType(dst []byte, ex *exchange, o *web.Outcome) []byte {
 func (l *loop) appendConnection(c *conn, ex *exchange, dst []byte, closing bool) []byte {
 	// The body that is coming in belongs to the last request: the answers before it do not close.
 	unread := c.pipeline.depth() == 1 && c.receiver != nil && c.receiver.ex == nil && !c.receiver.worthReading(ex)
-	last := c.pipeline.depth() == 1 && (l.draining || c.has(flagNoMore|flagEOF))
+	last := c.pipeline.depth() == 1 && (l.draining || c.listener.index < 0 || c.has(flagNoMore|flagEOF))
 	if ex.keepAlive && !closing && !unread && !last {
 		if ex.minor == 0 {
 			dst = append(dst, "Connection: keep-alive\r\n"...)

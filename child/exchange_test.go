@@ -124,13 +124,16 @@ func TestFaultsInEveryState(t *testing.T) {
 		for _, f := range faults {
 			t.Run(s.name+"/"+f.name, func(t *testing.T) {
 				t.Parallel()
+				if *mechanism == "select" && s.name == "BEING_PROCESSED, unsafe" && f.name == "reset" {
+					t.Skip("select(2) reports no reset of a socket that is not read from")
+				}
 				want := s.outcome[f.name]
 				release := make(chan struct{})
 				type end struct {
 					err error
 					ctx error
 				}
-				ended := make(chan end, 1)
+				begun, ended := make(chan struct{}, 1), make(chan end, 1)
 				config := limits
 				if f.name != "timeout" {
 					config = ""
@@ -139,6 +142,7 @@ func TestFaultsInEveryState(t *testing.T) {
 					"/quick": text("quick"),
 					"/wait": web.HandlerFunc(func(w *web.Response, r *web.Request) {
 						ctx := r.Context()
+						begun <- struct{}{}
 						select {
 						case <-ctx.Done():
 						case <-release:
@@ -147,6 +151,7 @@ func TestFaultsInEveryState(t *testing.T) {
 					}),
 					"/body": web.HandlerFunc(func(w *web.Response, r *web.Request) {
 						ctx := r.Context()
+						begun <- struct{}{}
 						_, err := r.Body.Bytes()
 						<-ctx.Done()
 						ended <- end{err, ctx.Err()}
@@ -154,6 +159,7 @@ func TestFaultsInEveryState(t *testing.T) {
 					"/large": web.HandlerFunc(func(w *web.Response, r *web.Request) { w.SendBytes(large) }),
 					"/stream": web.HandlerFunc(func(w *web.Response, r *web.Request) {
 						ctx := r.Context()
+						begun <- struct{}{}
 						var err error
 						for sent := 0; err == nil && sent < len(large); sent += 64 << 10 {
 							_, err = w.Write(large[:64<<10])
@@ -164,6 +170,9 @@ func TestFaultsInEveryState(t *testing.T) {
 				tc.smallBuffers()
 				p := tc.dialSmall()
 				p.send(s.request)
+				if s.state == BeingProcessed {
+					await(t, "the handler's start", begun)
+				}
 				switch {
 				case s.name == "idle":
 					if r := p.answer("GET"); r.Status != want.status {

@@ -194,3 +194,21 @@ func TestTimeoutAfterACommit(t *testing.T) {
 	close(gate)
 	tc.until("its line is written", func(*loop) bool { return strings.Contains(tc.loggedLines(), "GET /slow HTTP/1.1\" 503") })
 }
+
+// A connection whose listener a reload has removed finishes with its next answer.
+func TestListenerRemovedByACommit(t *testing.T) {
+	tc := start(t, "", routes{"GET /x": text("x")})
+	p := tc.dial()
+	p.get("/x")
+	tc.onLoop(func(l *loop) {
+		g := *l.generation
+		g.listeners = map[string]int{"other": 0}
+		g.exchanges = 0
+		l.commit(&g)
+	})
+	p.send(getX)
+	if r := p.answer("GET"); r.Status >= 500 || !r.Close {
+		t.Errorf("%d, close %v", r.Status, r.Close)
+	}
+	p.wantEnd()
+}

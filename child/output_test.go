@@ -71,7 +71,7 @@ func (f *fakeFile) Release()    { f.released++ }
 // bareLoop is a loop without poller and child, and one connection on it.
 func bareLoop(tr transport) (*loop, *conn) {
 	l := newLoop(nil, nil)
-	c := &conn{fd: 3, transport: tr, flags: flagWritable | flagRegistered}
+	c := &conn{fd: 3, transport: tr, listener: &listener{}, flags: flagWritable | flagRegistered}
 	c.serial = l.table.Put(3, c)
 	return l, c
 }

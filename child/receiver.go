@@ -130,7 +130,7 @@ func (l *loop) deliver(c *conn, r *receiver, piece []byte) bool {
 	if len(r.buf) > collectMax {
 		l.streamBody(c, r)
 	}
-	return true
+	return !c.has(flagClosed)
 }
 
 // bodyWhole ends the body; the connection may carry the next request.
