@@ -15,6 +15,8 @@ const (
 	acceptBurst = 64
 	// chokeRetry is how long accepting pauses when descriptors are short and no connection closes, in ns.
 	chokeRetry = int64(100 * time.Millisecond)
+	// shortLog is how often the lack of descriptors is logged.
+	shortLog = 10 * time.Second
 )
 
 // A listener is what connections need to know of the configured address that they came in by.
@@ -105,7 +107,7 @@ func (l *loop) shardReady(fd int) {
 
 // acceptTurn accepts a burst from every shard that has something.
 func (l *loop) acceptTurn() {
-	if !l.readyShard || l.choked || !l.accepting {
+	if !l.readyShard || l.choked || !l.accepting || l.generation == nil {
 		return
 	}
 	l.readyShard = false
@@ -131,9 +133,13 @@ func (l *loop) acceptBurst(s *shard, most int) bool {
 			s.readable = false
 			return false
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			l.host.logLine(levelWarn, "accepting pauses: out of descriptors or memory; raise the limit of open files (LimitNOFILE, ulimit -n)",
-				"error", err, "connections", l.table.Len())
+			if l.now-l.shortLogged > int64(shortLog) || l.shortLogged == 0 {
+				l.shortLogged = l.now
+				l.host.logLine(levelWarn, "accepting pauses: out of descriptors or memory; raise the limit of open files (LimitNOFILE, ulimit -n)",
+					"error", err, "connections", l.table.Len())
+			}
 			l.choke()
+			l.reserve.Release() // a handler that needs a file now may have it
 			return false
 		case unix.ECONNABORTED, unix.EPROTO, unix.EPERM, unix.ENETDOWN, unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH:
 			// the connection was gone before it was accepted (accept(2)): the next one
@@ -158,6 +164,7 @@ func (l *loop) choke() {
 
 func (l *loop) unchoke() {
 	l.choked = false
+	_ = l.reserve.Refill() // if there is still none, the next pause goes without
 	l.wheel.Cancel(&l.retry)
 	l.watchShards()
 	for _, s := range l.shards {

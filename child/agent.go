@@ -132,10 +132,16 @@ func (ch *child) prepare(m *control.Prepare, files []*os.File) (digest string, e
 		return "", fmt.Errorf("the child resolves the configuration to %.12s, the master to %.12s", config.Digest, m.Digest)
 	}
 	ch.takeLogFiles(m.Files, files[1:])
-	ch.configure(config, m.LogFormat)
+	configure := func() { ch.configure(config, m.LogFormat) }
+	if ch.first {
+		configure() // the pools of the first generation are made as it says; later ones change nothing before they are committed
+	}
 	g, err := ch.builder.build(config, m.Generation)
 	if err != nil {
 		return "", err
+	}
+	if !ch.first {
+		g.configure = configure
 	}
 	ch.mu.Lock()
 	previous := ch.prepared
@@ -162,6 +168,10 @@ func (ch *child) commit(conn *control.Conn, number uint64) error {
 	g := ch.takePrepared(number)
 	if g == nil {
 		return fmt.Errorf("generation %d was not prepared", number)
+	}
+	ch.first = false
+	if g.configure != nil {
+		g.configure()
 	}
 	ch.loop.call(func() {
 		ch.loop.commit(g)

@@ -42,6 +42,7 @@ type child struct {
 	builder builder
 	outbox  chan control.Message // the loop's answers to the master
 
+	first     bool          // the agent's: nothing was committed yet
 	mechanism chan string   // one element: the poller that the first configuration wants
 	mailed    chan struct{} // the outbox is closed and empty
 
@@ -76,7 +77,7 @@ func Run(o Options) int {
 }
 
 func newChild(o Options, index int, conn *control.Conn) (*child, error) {
-	ch := &child{options: o, index: index, conn: conn, sink: newMasterSink(conn)}
+	ch := &child{options: o, index: index, conn: conn, sink: newMasterSink(conn), first: true}
 	ch.logger.Store(newLogger("json", "info", ch.sink, index))
 	poller, err := netcore.NewPoller("")
 	if err != nil {

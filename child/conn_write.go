@@ -116,6 +116,7 @@ func (l *loop) flush(c *conn) {
 		} else {
 			n, err = c.transport.flushAll(c, iov)
 		}
+		clear(iov) // or a body that was sent would live on
 		if err != nil {
 			l.writeFailed(c, err)
 			break

@@ -169,6 +169,11 @@ func (ex *exchange) leave() {
 	}
 }
 
+// delimitedByClose reports whether the end of the connection is the end of the body (HTTP/1.0 without a length).
+func (ex *exchange) delimitedByClose() bool {
+	return ex.begunStream && ex.stream.frame == framingClose || ex.reader != nil && ex.frame == framingClose
+}
+
 var (
 	errClientGone = errors.New("the client has gone")
 	errTooLong    = errors.New("more was written than the Content-Length that the handler has set")

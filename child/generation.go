@@ -24,6 +24,7 @@ type generation struct {
 	selfAnswer string
 	instances  []module.Instance
 	logs       []*accessLog
+	configure  func() // takes over what concerns the whole process, at the commit; nil: done already
 
 	exchanges int  // the loop's: begun under this generation and not over
 	retired   bool // the loop's: no exchange begins any more

@@ -2,6 +2,7 @@ package child
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/configs"
+	"github.com/tined/tined/netcore/control"
 )
 
 // probe is a module whose instances count how often they are opened and closed.
@@ -211,4 +213,39 @@ func TestListenerRemovedByACommit(t *testing.T) {
 		t.Errorf("%d, close %v", r.Status, r.Close)
 	}
 	p.wantEnd()
+}
+
+// What concerns the process changes with the commit of a generation, not before: an abort must leave nothing behind.
+func TestPreparedGenerationChangesNothing(t *testing.T) {
+	tc := start(t, "", routes{"/": text("x")})
+	tc.first = false
+	before := tc.poolOf("").Stats().Max
+	sources := &configs.Sources{Path: "/t.hcl", Files: []configs.Source{{Name: "/t.hcl", Bytes: []byte(
+		"workers {\n  max = 7\n}\nlisten \"main\" {\n  address = \"127.0.0.1:0\"\n}\nsite \"main\" {}\n")}}}
+	config, diags := configs.Resolve(sources, tc.options.Schema)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	prepare := func(generation uint64) {
+		t.Helper()
+		sealed, err := control.Seal("test", sources.Encode())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tc.prepare(&control.Prepare{Generation: generation, Digest: config.Digest, LogFormat: "json"}, []*os.File{sealed}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prepare(2)
+	tc.abort(2)
+	if now := tc.poolOf("").Stats().Max; now != before {
+		t.Fatalf("an aborted generation has set max to %d", now)
+	}
+	prepare(3)
+	if err := tc.commit(tc.conn, 3); err != nil {
+		t.Fatal(err)
+	}
+	if now := tc.poolOf("").Stats().Max; now != 7 {
+		t.Fatalf("after the commit max is %d", now)
+	}
 }

@@ -65,15 +65,16 @@ type loop struct {
 	freeOutput   []*output
 	freeReceiver []*receiver
 
-	listeners  []*listener
-	shards     []*shard
-	readyShard bool          // a shard may have more to accept
-	accepting  bool          // the master has said so
-	choked     bool          // accepting pauses: connections or descriptors are at their limit
-	starved    []uint64      // tokens of connections whose pulled bodies wait for a place in a pool's queue
-	feeding    netcore.Timer // tries again for them
-	reserve    netcore.Reserve
-	retry      netcore.Timer // ends choked when no connection closes
+	listeners   []*listener
+	shards      []*shard
+	readyShard  bool          // a shard may have more to accept
+	accepting   bool          // the master has said so
+	choked      bool          // accepting pauses: connections or descriptors are at their limit
+	starved     []uint64      // tokens of connections whose pulled bodies wait for a place in a pool's queue
+	feeding     netcore.Timer // tries again for them
+	reserve     netcore.Reserve
+	shortLogged int64         // when the lack of descriptors was logged last
+	retry       netcore.Timer // ends choked when no connection closes
 
 	generation *generation
 	draining   bool
@@ -443,6 +444,9 @@ func (l *loop) advance(c *conn) {
 func (l *loop) abort(c *conn) {
 	c.why = reasonAborted
 	c.set(flagNoMore | flagLast)
+	if ex := c.pipeline.head(); ex != nil && ex.delimitedByClose() {
+		_ = netcore.ResetOnClose(int(c.fd)) // an orderly end would make the part look like the whole
+	}
 	for ex := c.pipeline.pending.pop(); ex != nil; ex = c.pipeline.pending.pop() {
 		l.desert(c, ex, reasonAborted)
 	}
@@ -727,6 +731,7 @@ func (l *loop) recycle(ex *exchange) {
 		return
 	}
 	ex.route = nil
+	ex.req.Body, *web.OutcomeOf(&ex.resp) = web.Body{}, web.Outcome{} // they may hold much memory, and this one may be free for long
 	ex.stream, ex.body, ex.reader = nil, nil, nil
 	ex.begun, ex.begunStream, ex.finished, ex.orphan, ex.wantGo, ex.aborted, ex.expected = false, false, false, false, false, false, false
 	ex.logged = ex.logged[:0]

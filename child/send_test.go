@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"weak"
 
 	"github.com/tined/tined/child/http1/http1test"
 	"github.com/tined/tined/child/web"
@@ -398,6 +400,29 @@ func TestSendBytes(t *testing.T) {
 			if r.Get("Content-Length") != fmt.Sprint(size) || method == "GET" && !bytes.Equal(r.Body, body) {
 				t.Fatalf("%s, %d: Content-Length %s, %d bytes", method, size, r.Get("Content-Length"), len(r.Body))
 			}
+		}
+	}
+}
+
+// A body that has been sent is not kept alive by what the loop keeps for later use.
+func TestSentBodiesAreFree(t *testing.T) {
+	const large = 1 << 20
+	kept := make(chan weak.Pointer[byte], 2)
+	tc := start(t, "", routes{"POST /s": web.HandlerFunc(func(w *web.Response, r *web.Request) {
+		b := make([]byte, large)
+		kept <- weak.Make(&b[0])
+		body, _ := r.Body.Bytes()
+		kept <- weak.Make(&body[0])
+		w.SendBytes(b)
+	})})
+	p := tc.dial()
+	p.send(post("/s", length(60_000), strings.Repeat("b", 60_000)))
+	p.answer("POST")
+	tc.rests("after the answer")
+	for range 2 {
+		runtime.GC()
+		if b := <-kept; b.Value() != nil {
+			t.Error("a body is still alive")
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/tined/tined/child/http1/http1test"
@@ -265,5 +266,19 @@ func TestStreamsInOrder(t *testing.T) {
 		if r := p.answer("GET"); string(r.Body) != large+n {
 			t.Fatalf("%d bytes, want those of %s", len(r.Body), n)
 		}
+	}
+}
+
+// A body that ends with the connection (HTTP/1.0) and is given up must not look whole: the connection is reset.
+func TestAbortedBodyOfHTTP10IsReset(t *testing.T) {
+	tc := start(t, "", routes{"/": web.HandlerFunc(func(w *web.Response, _ *web.Request) {
+		w.WriteString("part")
+		w.Flush()
+		panic(http.ErrAbortHandler)
+	})})
+	p := tc.dial()
+	p.send("GET / HTTP/1.0\r\n\r\n")
+	if all, err := io.ReadAll(p.raw); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("read %q, %v; want a reset", all, err)
 	}
 }
