@@ -188,7 +188,6 @@ func (l *loop) admit(fd int, peer netip.AddrPort, from *listener, r role) *conn 
 	c.peer = peer
 	c.role = r
 	c.transport = plain{}
-	c.opened = uint32((l.now - l.start) / int64(time.Second))
 	c.phase = phaseNew // so that settle sees a change and sets the first deadline
 	c.flags = flagWritable | flagReadable
 	if r != roleSelf {

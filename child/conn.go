@@ -73,7 +73,6 @@ type conn struct {
 	out      *output   // what is to be sent; nil when there is nothing
 
 	exchanges uint32 // begun
-	opened    uint32 // seconds since the loop's start
 	received  uint64 // bytes
 	sent      uint64 // bytes
 	queued    uint64 // bytes, sent or not

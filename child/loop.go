@@ -605,14 +605,13 @@ func (l *loop) dropInput(c *conn) {
 	c.current = nil
 }
 
+// reasonOfEnd is why a connection closes whose peer has ended its side and that owes nothing.
 func (c *conn) reasonOfEnd() closeReason {
 	switch {
 	case c.why != reasonNone:
 		return c.why
 	case len(c.in) > 0:
 		return reasonClientGone
-	case c.exchanges > 0 && c.received > 0:
-		return reasonClientDone
 	}
 	return reasonClientDone
 }
