@@ -31,13 +31,19 @@ const (
 	hcl     = "github.com/hashicorp/hcl/v2"
 	cty     = "github.com/zclconf/go-cty"
 	flip    = "github.com/cloudflare/tableflip"
+
+	compress = "github.com/klauspost/compress"
+	brotli   = "github.com/andybalholm/brotli"
 )
+
+// unchanged are libraries for net/http that tests run on adapted handlers as they are.
+var unchanged = []string{"github.com/go-chi/chi", "github.com/gorilla/websocket", "github.com/coder/websocket", "github.com/rs/cors"}
 
 // module is the path that go.mod declares.
 const modulePath = "github.com/tined/tined"
 
 // testAids are for the tests of every package.
-var testAids = []string{sysUnix, "github.com/rogpeppe/go-internal", "child/web/webtest", "child/http1/http1test"}
+var testAids = []string{sysUnix, "github.com/rogpeppe/go-internal", "child/web/webtest", "child/web/webtest/servertest", "child/http1/http1test"}
 
 // logging is for processes, not for the packages that they are made of.
 var logging = []string{"log", "log/slog"}
@@ -52,6 +58,8 @@ var policy = map[string]rule{
 	"child/web": {},
 	// Handlers are tested without a server.
 	"child/web/webtest": {imports: []string{"child/web"}, never: logging},
+	// It knows the server from outside only: as a process, its signals, its control socket. Its tests need a program.
+	"child/web/webtest/servertest": {never: logging, tests: []string{"."}},
 	// Bytes in, values out: no I/O, no clock but the formatting of dates that it is given.
 	"child/http1":           {imports: []string{"child/web"}, never: slices.Concat(logging, []string{"net", "net/http", "os", "syscall"})},
 	"child/http1/http1test": {imports: []string{"child/web", "child/http1"}, never: logging},
@@ -62,6 +70,10 @@ var policy = map[string]rule{
 		imports: []string{"child/module", "child/web", "child/worker", "configs", "netcore", zap, sysUnix},
 		never:   logging,
 	},
+	"child/middleware": {
+		imports: []string{"child/module", "child/web", "configs", compress, brotli, sysUnix},
+		never:   logging,
+	},
 	// It gets its modules from cmd/cli; its tests may link some in.
 	"child": {
 		imports: []string{
@@ -69,7 +81,7 @@ var policy = map[string]rule{
 			"child/module", zap, sysUnix,
 		},
 		never: logging,
-		tests: []string{"child/module/*"},
+		tests: slices.Concat(unchanged, []string{"child/module/*", "child/middleware"}),
 	},
 	"master": {
 		imports: []string{"netcore", "netcore/control", "netcore/board", "configs", flip, zap, sysUnix},
@@ -78,9 +90,9 @@ var policy = map[string]rule{
 	},
 
 	// The only package that sees both processes.
-	"cmd/cli": {imports: []string{"netcore/control", "configs", "child", "child/web", "child/module", "master", cobra, sysUnix}},
+	"cmd/cli": {imports: []string{"netcore/board", "netcore/control", "configs", "child", "child/web", "child/module", "master", cobra, sysUnix}},
 	".": {imports: []string{
-		"cmd/cli", "child/web", "child/module", "child/module/function", "child/module/redirect", "child/module/respond",
+		"cmd/cli", "netcore/board", "child/web", "child/middleware", "child/module", "child/module/function", "child/module/redirect", "child/module/respond",
 		"child/module/static",
 	}, tests: []string{"configs"}},
 	"cmd/tined": {imports: []string{".", "child/module", "child/module/*"}},
@@ -88,8 +100,13 @@ var policy = map[string]rule{
 	"cmd/hello": {imports: []string{"."}},
 
 	// Programs that measure from outside. What they share is in rig.
-	"scripts/*":            {imports: []string{"scripts/internal/rig", sysUnix}},
-	"scripts/internal/rig": {imports: []string{sysUnix}},
+	"scripts/*":              {imports: []string{"scripts/internal/rig", "scripts/internal/stats", sysUnix}},
+	"scripts/internal/rig":   {imports: []string{sysUnix}},
+	"scripts/internal/stats": {},
+	// A server to measure.
+	"scripts/sleeper": {imports: []string{"."}},
+	// It measures the server's own parts beside others.
+	"scripts/lab": {imports: []string{"scripts/internal/rig", "scripts/internal/stats", "netcore", "child/worker", sysUnix}},
 }
 
 // TestImports holds the policy against every file, whatever its build tags are (invariant 5 of docs/ARCHITECTURE.md is a part of it).

@@ -1,6 +1,9 @@
 package control
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Kind says which message a frame carries. The numbers are part of the protocol: they are never
 // reused. 1 to 127 go from the master to a child, 128 to 255 from a child to the master.
@@ -19,6 +22,10 @@ const (
 	KindPing       Kind = 9
 	KindReopenLogs Kind = 10
 	KindReport     Kind = 11
+	KindBoard      Kind = 12
+	KindValue      Kind = 13
+	KindValueSet   Kind = 14
+	KindResize     Kind = 15
 )
 
 // Kinds of messages, child to master.
@@ -37,6 +44,9 @@ const (
 	KindLog        Kind = 139
 	KindLogDropped Kind = 140
 	KindReopened   Kind = 141
+	KindSetValue   Kind = 142
+	KindValueSeen  Kind = 143
+	KindResized    Kind = 144
 )
 
 // kinds is the vocabulary: for each kind its name and an empty message to decode into.
@@ -69,6 +79,13 @@ var kinds = map[Kind]struct {
 	KindLog:        {"log", func() Message { return new(Log) }},
 	KindLogDropped: {"log_dropped", func() Message { return new(LogDropped) }},
 	KindReopened:   {"reopened", func() Message { return new(Reopened) }},
+	KindBoard:      {"board", func() Message { return new(Board) }},
+	KindValue:      {"value", func() Message { return new(Value) }},
+	KindValueSet:   {"value_set", func() Message { return new(ValueSet) }},
+	KindSetValue:   {"set_value", func() Message { return new(SetValue) }},
+	KindValueSeen:  {"value_seen", func() Message { return new(ValueSeen) }},
+	KindResize:     {"resize", func() Message { return new(Resize) }},
+	KindResized:    {"resized", func() Message { return new(Resized) }},
 }
 
 // String is the kind's name as in PROTOCOL.md, "kind 77" for one that this version does not know.
@@ -166,6 +183,40 @@ type ReopenLogs struct {
 // Report asks for the child's numbers. Answer: Numbers.
 type Report struct{}
 
+// Board gives a child what its program shares with the other processes, before the first Prepare. Files: the segment of the counters,
+// if there are any (package board). A child whose program has registered other names fails the Prepare that follows. No answer.
+type Board struct {
+	// Counters and Values are the names that the program has registered, in order.
+	Counters []string `json:"counters,omitempty"`
+	Values   []string `json:"values,omitempty"`
+}
+
+// Value tells a child the text of a shared value. Answer: ValueSeen; until it has come the child is told no later change, and then only
+// the last one.
+type Value struct {
+	Name string `json:"name"`
+	// Revision counts the texts of this value; a child ignores one that it knows.
+	Revision uint64 `json:"revision"`
+	// Text may be of any bytes.
+	Text []byte `json:"text"`
+}
+
+// ValueSet answers SetValue.
+type ValueSet struct {
+	ID uint64 `json:"id"`
+	// Revision is what the text was given; 0 when it was refused.
+	Revision uint64 `json:"revision"`
+	// Refused says why, "" otherwise.
+	Refused string `json:"refused,omitempty"`
+}
+
+// Resize replaces the configuration's numbers of workers, for every pool of the child, until the next Commit. It is sent to a child that
+// has committed a generation. Answer: Resized.
+type Resize struct {
+	Min int `json:"min"`
+	Max int `json:"max"`
+}
+
 // Hello is the first message of a child.
 type Hello struct {
 	Pid int `json:"pid"`
@@ -210,6 +261,14 @@ type Paused struct{}
 // A child that drains of itself (a TERM from outside) sends it unasked.
 type Draining struct{}
 
+// Bounds of a child's end that both sides keep.
+const (
+	// ExitHooks is how long a child may take from Drained to its exit, for the program's exit hooks.
+	ExitHooks = 5 * time.Second
+	// FastStop is how long it may take for all of a fast stop: a Drain without time.
+	FastStop = 2 * time.Second
+)
+
 // Drained says that no connection is left; the child exits with 0 after it.
 type Drained struct{}
 
@@ -231,12 +290,22 @@ type Numbers struct {
 	Finished  uint64 `json:"finished"`
 	// ClosedByReason counts closed connections by the names of the close reasons.
 	ClosedByReason map[string]uint64 `json:"closed_by_reason,omitempty"`
-	// Workers exist now, of which WorkersBusy run a handler; Queued jobs wait; Rejected is a
-	// counter of jobs that found the queue full.
-	Workers     int    `json:"workers"`
-	WorkersBusy int    `json:"workers_busy"`
-	Queued      int    `json:"queued"`
-	Rejected    uint64 `json:"rejected"`
+	// Workers exist now, of which WorkersBusy run a handler and WorkersIdle wait for one; the others
+	// are on their way. WorkersMin and WorkersMax bound them; WorkersSpawned counts those that were
+	// started. All are sums over the child's pools.
+	Workers        int    `json:"workers"`
+	WorkersBusy    int    `json:"workers_busy"`
+	WorkersIdle    int    `json:"workers_idle"`
+	WorkersMin     int    `json:"workers_min"`
+	WorkersMax     int    `json:"workers_max"`
+	WorkersSpawned uint64 `json:"workers_spawned"`
+	// Queued jobs wait, before the limit of their route or for a worker. The others are counters: of
+	// jobs that a worker began, of those that found the queue full, and of those that have left the
+	// count of workers while they ran, for they have taken their connection over.
+	Queued   int    `json:"queued"`
+	Started  uint64 `json:"started"`
+	Rejected uint64 `json:"rejected"`
+	Excused  uint64 `json:"excused"`
 	// LogDropped is a counter of log lines that found no room.
 	LogDropped uint64 `json:"log_dropped"`
 }
@@ -262,6 +331,20 @@ type Log struct {
 type LogDropped struct {
 	Count uint64 `json:"count"`
 }
+
+// SetValue asks the master to replace the text of a shared value. Answer: ValueSet with the same ID.
+type SetValue struct {
+	// ID is the child's own, for the answer.
+	ID   uint64 `json:"id"`
+	Name string `json:"name"`
+	Text []byte `json:"text"`
+}
+
+// ValueSeen answers Value.
+type ValueSeen struct{}
+
+// Resized answers Resize: every request that begins from now on meets the new numbers.
+type Resized struct{}
 
 // Unknown is a message of a kind that this version does not have. It may be ignored, once the
 // files that came with it are closed.
@@ -295,6 +378,13 @@ func (*Reopened) Kind() Kind   { return KindReopened }
 func (*Numbers) Kind() Kind    { return KindNumbers }
 func (*Log) Kind() Kind        { return KindLog }
 func (*LogDropped) Kind() Kind { return KindLogDropped }
+func (*Board) Kind() Kind      { return KindBoard }
+func (*Value) Kind() Kind      { return KindValue }
+func (*ValueSet) Kind() Kind   { return KindValueSet }
+func (*SetValue) Kind() Kind   { return KindSetValue }
+func (*ValueSeen) Kind() Kind  { return KindValueSeen }
+func (*Resize) Kind() Kind     { return KindResize }
+func (*Resized) Kind() Kind    { return KindResized }
 
 // Kind is the number that the frame carried.
 func (u *Unknown) Kind() Kind { return u.Number }
