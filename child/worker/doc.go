@@ -12,5 +12,5 @@
 //	}
 //
 // How a job reaches a worker was decided by measurement: docs/adr/0002-worker-pool.md;
-// the rivals live on in bench_test.go.
+// the rivals live on in scripts/lab.
 package worker

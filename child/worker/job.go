@@ -18,6 +18,7 @@ type Job struct {
 
 	list       *list // the one that it waits in, guarded by the lock of that list
 	next, prev *Job
+	worker     *worker // that runs it, guarded by the pool's lock
 }
 
 // A list is a queue of jobs, first in, first out, out of which any job can be taken

@@ -69,7 +69,7 @@ type Pool struct {
 	counts   counts
 }
 
-type counts struct{ started, rejected, removed, panicked, spawned uint64 }
+type counts struct{ started, rejected, removed, panicked, spawned, excused uint64 }
 
 // stint is how long a worker runs one job after the other before it lets other
 // goroutines run. With one processor the loop, which the first completion has made
@@ -81,6 +81,7 @@ const stint = 50 * time.Microsecond
 type worker struct {
 	wake   chan struct{} // a place for one token, so that waking never waits
 	leave  bool          // woken in order to go
+	excuse bool          // its task has left the pool's count, and it goes after it
 	parked uint64        // the reaper's turn at which it became idle
 }
 
@@ -95,6 +96,7 @@ type Stats struct {
 	Removed                       uint64 // jobs that Remove took out of the queue
 	Panicked                      uint64 // jobs that panicked
 	Spawned                       uint64 // workers that were started
+	Excused                       uint64 // jobs that left the count while they ran
 }
 
 // New starts a pool with Min idle workers.
@@ -122,6 +124,13 @@ func (p *Pool) Submit(j *Job) bool {
 	return true
 }
 
+// Offer is Submit for a caller that keeps the job and comes again: a refusal is not counted.
+func (p *Pool) Offer(j *Job) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.offerLocked(j)
+}
+
 // offerLocked queues a job if there is room.
 func (p *Pool) offerLocked(j *Job) bool {
 	if p.closed || p.busy+p.queue.length >= p.max+p.options.Queue {
@@ -144,6 +153,20 @@ func (p *Pool) Remove(j *Job) bool {
 	}
 	p.mu.Unlock()
 	return removed
+}
+
+// Excuse takes the job's task, which runs, out of the count: another worker may take the place of its own, which ends with it. It is for
+// tasks that turn into something long, such as the handler of a connection that has left the server. It must be called while the task
+// runs, once.
+func (p *Pool) Excuse(j *Job) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j.worker.excuse = true
+	p.busy--
+	p.workers--
+	p.counts.excused++
+	p.fillLocked()
+	p.wakeLocked()
 }
 
 // Resize sets the limits of Options anew. More workers are started up to min; those
@@ -179,7 +202,7 @@ func (p *Pool) Stats() Stats {
 		Name: p.options.Name, Min: p.min, Max: p.max,
 		Workers: p.workers, Idle: len(p.idle), Busy: p.busy, Queued: p.queue.length,
 		Started: p.counts.started, Rejected: p.counts.rejected, Removed: p.counts.removed,
-		Panicked: p.counts.panicked, Spawned: p.counts.spawned,
+		Panicked: p.counts.panicked, Spawned: p.counts.spawned, Excused: p.counts.excused,
 	}
 }
 
@@ -270,6 +293,7 @@ func (p *Pool) attendLocked(w *worker) bool {
 			return true
 		}
 		task := j.Task
+		j.worker = w
 		p.busy++
 		p.counts.started++
 		p.wakeLocked()
@@ -277,8 +301,11 @@ func (p *Pool) attendLocked(w *worker) bool {
 			since = time.Now()
 		}
 		p.mu.Unlock()
-		p.run(task)
+		p.run(w, task)
 		p.mu.Lock()
+		if w.excuse {
+			return false // not counted any more
+		}
 		p.busy--
 		if p.queue.length > 0 && !since.IsZero() && time.Since(since) > stint {
 			p.mu.Unlock()
@@ -293,11 +320,11 @@ func (p *Pool) attendLocked(w *worker) bool {
 }
 
 // run runs a task and outlives its panic.
-func (p *Pool) run(task Task) {
+func (p *Pool) run(w *worker, task Task) {
 	returned := false
 	defer func() {
 		if !returned {
-			p.caught(task, recover())
+			p.caught(w, task, recover())
 		}
 	}()
 	task.Run()
@@ -306,14 +333,16 @@ func (p *Pool) run(task Task) {
 
 // caught accounts for a task that did not return. The value is nil when it ended
 // the worker's goroutine, in which case another worker takes its place.
-func (p *Pool) caught(task Task, value any) {
+func (p *Pool) caught(w *worker, task Task, value any) {
 	p.report(task, value, debug.Stack())
 	if value != nil {
 		return
 	}
 	p.mu.Lock()
-	p.busy--
-	p.workers--
+	if !w.excuse {
+		p.busy--
+		p.workers--
+	}
 	p.alive--
 	p.fillLocked()
 	p.wakeLocked()

@@ -71,6 +71,9 @@ func TestPoolGrowsAndShrinks(t *testing.T) {
 			if p.Submit(job(func() {})) {
 				t.Fatal("accepted above Max+Queue")
 			}
+			if p.Offer(job(func() {})) {
+				t.Fatal("an offer is accepted above Max+Queue")
+			}
 			close(release)
 			synctest.Wait()
 			if s := p.Stats(); s.Workers != 8 || s.Idle != 8 || s.Started != 13 || s.Rejected != 2 {
@@ -85,6 +88,37 @@ func TestPoolGrowsAndShrinks(t *testing.T) {
 			synctest.Wait()
 			if s := p.Stats(); s.Workers != minimum || s.Idle != minimum {
 				t.Fatalf("not back at Min: %+v", s)
+			}
+			end(t, p)
+		})
+	}
+}
+
+// An excused job does not count: another takes its worker's place, and its worker goes when it returns, in whatever way.
+func TestPoolExcuse(t *testing.T) {
+	for _, leave := range []func(){func() {}, func() { panic("x") }, runtime.Goexit} {
+		synctest.Test(t, func(t *testing.T) {
+			p := New(Options{Min: 1, Max: 1, Queue: 1})
+			release := make(chan struct{})
+			for range 3 {
+				var long *Job
+				long = job(func() {
+					p.Excuse(long)
+					<-release
+					leave()
+				})
+				if !p.Submit(long) {
+					t.Fatal("refused: the one before counts still")
+				}
+				synctest.Wait()
+			}
+			if s := p.Stats(); s.Busy != 0 || s.Workers != 1 || s.Idle != 1 || s.Excused != 3 {
+				t.Fatalf("three are excused: %+v", s)
+			}
+			close(release)
+			synctest.Wait()
+			if s := p.Stats(); s.Busy != 0 || s.Workers != 1 || s.Idle != 1 {
+				t.Errorf("they have returned: %+v", s)
 			}
 			end(t, p)
 		})
