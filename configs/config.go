@@ -24,6 +24,12 @@ type Config struct {
 
 	Poller string // "epoll", "poll" or "select"
 
+	// TrustedProxies hold where a listener does not say otherwise.
+	TrustedProxies Proxies
+	// ForwardedField is the field that trusted proxies tell the client in:
+	// "auto", "X-Forwarded-For" or "Forwarded".
+	ForwardedField string
+
 	Limits, Workers *Block // never nil
 
 	Log       Log
@@ -49,7 +55,10 @@ type Listener struct {
 	Deferred bool        // accept only once data has arrived
 	Backlog  int         // 0: as long as the kernel allows
 	Mode     fs.FileMode // of a unix socket
-	Pos      Position
+
+	TrustedProxies Proxies
+	ProxyProtocol  bool // every connection begins with a PROXY header; its peer must be trusted
+	Pos            Position
 }
 
 // Address is where a listener listens.
@@ -62,13 +71,14 @@ type Address struct {
 
 // Site is a set of hosts with their routes.
 type Site struct {
-	Name      string
-	Hosts     []string // lower case, without trailing dot; empty for a default site
-	Listeners []string // names, never empty, in the order of the listeners
-	Default   bool     // answers for every host that no other site has
-	Routes    []Route  // in the order of the file, those from code last
-	AccessLog *AccessLog
-	Pos       Position
+	Name       string
+	Hosts      []string // lower case, without trailing dot; empty for a default site
+	Listeners  []string // names, never empty, in the order of the listeners
+	Default    bool     // answers for every host that no other site has
+	Middleware []*Block // around all routes, those from code too: in the order of the file, the outermost first
+	Routes     []Route  // in the order of the file, those from code last
+	AccessLog  *AccessLog
+	Pos        Position
 }
 
 // AccessLog says how and where a site logs its requests.
@@ -79,9 +89,11 @@ type AccessLog struct {
 
 // Route binds a pattern to a module.
 type Route struct {
-	Pattern  string
-	Module   string // "" when FromCode
-	Block    *Block // the module's block; nil when FromCode
-	Pos      Position
-	FromCode bool
+	Pattern    string
+	Middleware []*Block // inside the site's: in the order of the file, the outermost first
+	Limits     *Block   // nil when the route has none of its own
+	Module     string   // "" when FromCode
+	Block      *Block   // the module's block; nil when FromCode
+	Pos        Position
+	FromCode   bool
 }

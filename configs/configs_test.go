@@ -37,7 +37,7 @@ func TestDefault(t *testing.T) {
 	if r := c.Sites[0].Routes; len(r) != 1 || !r[0].FromCode || r[0].Pattern != "GET /" || r[0].Pos.String() != "main.go:7" {
 		t.Errorf("routes %+v", r)
 	}
-	if c.Procs != 1 || c.DrainTimeout != 30*time.Second || c.Limits.Size("body") != 16<<20 || c.Workers.Int("max") != 256 {
+	if c.Procs != 1 || c.DrainTimeout != 30*time.Second || c.Limits.Size("body") != 16<<20 || c.Workers.Int("max") != 1024 {
 		t.Errorf("defaults %+v", c)
 	}
 	if !strings.Contains(c.Dump(), `# from code: route "GET /"`) {
@@ -116,6 +116,10 @@ func TestDigest(t *testing.T) {
 		strings.Replace(small, "hello", "echo", 1),
 		strings.Replace(small, `":80"`, `"0.0.0.0:80"`, 1),
 		small + "limits {\n  body = 1\n}\n",
+		strings.Replace(small, "site \"main\" {", "site \"main\" {\n stamp {}\n squeeze {}", 1),
+		strings.Replace(small, "site \"main\" {", "site \"main\" {\n squeeze {}\n stamp {}", 1),
+		strings.Replace(small, "    function", "    stamp {}\n    function", 1),
+		strings.Replace(small, "    function", "    limits {}\n    function", 1),
 		small + "listen \"b\" {\n  address = \":81\"\n}\n",
 	}
 	seen := map[string]bool{base: true}

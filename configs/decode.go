@@ -16,6 +16,8 @@ type decoder struct {
 	// broken blocks have mistakes of their own: rules that span blocks leave
 	// them out.
 	broken map[*Block]bool
+	// grammar is the top level, for what stands in a wrong place.
+	grammar *BlockSpec
 }
 
 func newDecoder(r *report, dir func(string) string) *decoder {
@@ -146,7 +148,7 @@ func (d *decoder) blocks(b *Block, node *bodyNode) {
 		key := spec.Name + "\x00" + strings.Join(labels, "\x00")
 		first, again := seen[key]
 		switch {
-		case again && !spec.equalLabels && !b.spec.modules:
+		case again && !spec.equalLabels && !spec.module:
 			what := where(spec, labels)
 			cure := "rename one of them, or join them"
 			if len(labels) == 0 {
@@ -154,7 +156,7 @@ func (d *decoder) blocks(b *Block, node *bodyNode) {
 			}
 			d.err(n.pos, fmt.Sprintf("%s is there already at %s", what, first), cure)
 			continue
-		case !spec.Repeat && !b.spec.modules && d.singleTwice(b, spec, n.pos):
+		case !spec.Repeat && !spec.module && d.singleTwice(b, spec, n.pos):
 			continue
 		}
 		if !again {
@@ -243,7 +245,11 @@ func (d *decoder) unknownAttribute(b *Block, n *attributeNode) {
 		d.err(n.pos, fmt.Sprintf("%s has no attribute %s", place, quote(n.name)), "it belongs into "+owner)
 		return
 	}
-	if spec.modules {
+	if home := d.home(n.name); home != "" {
+		d.err(n.pos, fmt.Sprintf("unknown attribute %s %s", quote(n.name), in(spec, place)), n.name+" is a block, and "+home)
+		return
+	}
+	if spec.hasModules() {
 		d.err(n.pos, fmt.Sprintf("%s has no attribute %s", place, quote(n.name)), moduleCure(n.name, spec))
 		return
 	}
@@ -255,18 +261,58 @@ func (d *decoder) unknownAttribute(b *Block, n *attributeNode) {
 	d.err(n.pos, fmt.Sprintf("unknown attribute %s %s", quote(n.name), in(spec, place)), cure)
 }
 
-// owner finds the inner block whose attribute was written one level too high.
+// owner finds the inner block whose attribute was written one level too high. In
+// a route the modules come first: every route has one.
 func (d *decoder) owner(spec *BlockSpec, attribute string) string {
 	var owners []string
-	for i := range spec.Blocks {
-		if spec.Blocks[i].attribute(attribute) != nil {
-			owners = append(owners, spec.Blocks[i].Name+" { }")
+	for _, module := range []bool{true, false} {
+		for i := range spec.Blocks {
+			if b := &spec.Blocks[i]; b.module == module && b.attribute(attribute) != nil {
+				owners = append(owners, b.Name+" { }")
+			}
+		}
+		if len(owners) > 0 {
+			break
 		}
 	}
 	if len(owners) > 3 {
 		return ""
 	}
 	return orList(owners)
+}
+
+// home says where a block of that name may stand, "" when nowhere.
+func (d *decoder) home(name string) string {
+	if d.grammar == nil {
+		return ""
+	}
+	var homes []string
+	atTop := false
+	var visit func(spec *BlockSpec)
+	visit = func(spec *BlockSpec) {
+		if spec.block(name) != nil {
+			var labels []string
+			for _, l := range spec.Labels {
+				labels = append(labels, strings.ToUpper(l))
+			}
+			if atTop = atTop || spec.Name == ""; spec.Name != "" {
+				homes = append(homes, where(spec, labels)+" { }")
+			}
+		}
+		for i := range spec.Blocks {
+			visit(&spec.Blocks[i])
+		}
+	}
+	visit(d.grammar)
+	switch {
+	case atTop && len(homes) > 0:
+		return "belongs to the top level or into " + orList(homes)
+	case atTop:
+		return "belongs to the top level"
+	case len(homes) > 0:
+		return "belongs into " + orList(homes)
+	}
+	return ""
 }
 
 func (d *decoder) reserved(at Position, name string) {
@@ -283,26 +329,40 @@ func (d *decoder) unknownBlock(b *Block, n *blockNode) {
 		d.err(n.pos, n.name+" is an attribute, not a block", "write "+a.assignment())
 		return
 	}
-	if spec.modules {
+	if home := d.home(n.name); home != "" {
+		d.err(n.pos, fmt.Sprintf("%s may not stand %s", n.name, in(spec, place)), "it "+home)
+		return
+	}
+	cure := DidYouMean(n.name, append(spec.blockNames(), spec.attributeNames()...))
+	if likeliest := spec.block(closest(n.name, spec.blockNames())); spec.hasModules() && (likeliest == nil || likeliest.module) {
 		d.err(n.pos, fmt.Sprintf("unknown module %s in %s", quote(n.name), place), moduleCure(n.name, spec))
 		d.broken[b] = true
 		return
 	}
-	names := append(spec.blockNames(), spec.attributeNames()...)
-	cure := DidYouMean(n.name, names)
 	if cure == "" {
 		cure = takes(spec)
 	}
 	d.err(n.pos, fmt.Sprintf("unknown block %s %s", quote(n.name), in(spec, place)), cure)
 }
 
-// moduleCure lists the modules, the likeliest first.
+// moduleCure lists the modules, the likeliest block first.
 func moduleCure(name string, spec *BlockSpec) string {
-	list := "the modules are " + strings.Join(spec.blockNames(), ", ")
-	if mean := DidYouMean(name, spec.blockNames()); mean != "" {
+	var modules []string
+	for i := range spec.Blocks {
+		if b := &spec.Blocks[i]; b.module {
+			modules = append(modules, b.Name)
+		}
+	}
+	slices.Sort(modules)
+	list := "the modules are " + strings.Join(modules, ", ")
+	mean := DidYouMean(name, spec.blockNames())
+	switch likeliest := spec.block(closest(name, spec.blockNames())); {
+	case likeliest == nil:
+		return list
+	case likeliest.module:
 		return mean + " " + list
 	}
-	return list
+	return mean
 }
 
 // takes lists what a block may hold.

@@ -15,6 +15,7 @@ func (c *Config) Dump() string {
 		"children": c.Children, "pin": c.Pin, "procs": c.Procs,
 		"user": c.User, "group": c.Group, "control": c.Control, "runtime_dir": c.Runtime,
 		"drain_timeout": c.DrainTimeout, "orphan_timeout": c.OrphanTimeout, "poller": c.Poller,
+		"trusted_proxies": c.TrustedProxies.literals(), "forwarded_field": c.ForwardedField,
 	}
 	for i := range spec.Attributes {
 		a := &spec.Attributes[i]
@@ -115,6 +116,8 @@ func (d *dumper) listener(l *Listener, spec *BlockSpec) {
 	if l.Address.Network == "unix" {
 		d.attribute(spec.attribute("mode"), fmt.Sprintf("%04o", uint32(l.Mode)))
 	}
+	d.attribute(spec.attribute("trusted_proxies"), l.TrustedProxies.literals())
+	d.attribute(spec.attribute("proxy_protocol"), l.ProxyProtocol)
 	d.close()
 }
 
@@ -131,6 +134,9 @@ func (d *dumper) site(s *Site, spec *BlockSpec) {
 		d.attribute(log.attribute("file"), s.AccessLog.File)
 		d.close()
 	}
+	for _, m := range s.Middleware {
+		d.block(m)
+	}
 	for _, r := range s.Routes {
 		if r.FromCode {
 			d.flush()
@@ -138,6 +144,12 @@ func (d *dumper) site(s *Site, spec *BlockSpec) {
 			continue
 		}
 		d.open("route", r.Pattern)
+		if r.Limits != nil {
+			d.block(r.Limits)
+		}
+		for _, m := range r.Middleware {
+			d.block(m)
+		}
 		d.block(r.Block)
 		d.close()
 	}

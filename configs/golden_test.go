@@ -116,23 +116,28 @@ func viewConfig(c *Config) any {
 		DualStack     bool `json:",omitempty"`
 		Deferred      bool `json:",omitempty"`
 		Backlog       int
-		Mode          string `json:",omitempty"`
+		Mode          string   `json:",omitempty"`
+		Trusted       []string `json:",omitempty"`
+		ProxyProtocol bool     `json:",omitempty"`
 		Pos           string
 	}
 	type route struct {
-		Pattern string
-		Block   any `json:",omitempty"`
-		Pos     string
-		Code    bool `json:",omitempty"`
+		Pattern    string
+		Middleware []any `json:",omitempty"`
+		Limits     any   `json:",omitempty"`
+		Block      any   `json:",omitempty"`
+		Pos        string
+		Code       bool `json:",omitempty"`
 	}
 	type site struct {
-		Name      string
-		Hosts     []string `json:",omitempty"`
-		Listeners []string
-		Default   bool       `json:",omitempty"`
-		AccessLog *AccessLog `json:",omitempty"`
-		Routes    []route
-		Pos       string
+		Name       string
+		Hosts      []string `json:",omitempty"`
+		Listeners  []string
+		Default    bool       `json:",omitempty"`
+		AccessLog  *AccessLog `json:",omitempty"`
+		Middleware []any      `json:",omitempty"`
+		Routes     []route
+		Pos        string
 	}
 	view := struct {
 		Path                        string
@@ -142,6 +147,8 @@ func viewConfig(c *Config) any {
 		Control, Runtime            string
 		DrainTimeout, OrphanTimeout string
 		Poller                      string
+		Trusted                     []string `json:",omitempty"`
+		ForwardedField              string
 		Log                         Log
 		Limits, Workers             any
 		Listeners                   []listener
@@ -150,6 +157,7 @@ func viewConfig(c *Config) any {
 		Path: c.Path, Children: c.Children, Procs: c.Procs, Pin: c.Pin, User: c.User, Group: c.Group,
 		Control: c.Control, Runtime: c.Runtime, DrainTimeout: c.DrainTimeout.String(),
 		OrphanTimeout: c.OrphanTimeout.String(), Poller: c.Poller, Log: c.Log,
+		Trusted: c.TrustedProxies.literals(), ForwardedField: c.ForwardedField,
 		Limits: viewBlock(c.Limits), Workers: viewBlock(c.Workers),
 	}
 	for _, l := range c.Listeners {
@@ -157,14 +165,22 @@ func viewConfig(c *Config) any {
 		if l.Address.Network == "unix" {
 			v.Mode = l.Mode.String()
 		}
+		v.Trusted, v.ProxyProtocol = l.TrustedProxies.literals(), l.ProxyProtocol
 		view.Listeners = append(view.Listeners, v)
 	}
 	for _, s := range c.Sites {
-		v := site{Name: s.Name, Hosts: s.Hosts, Listeners: s.Listeners, Default: s.Default, AccessLog: s.AccessLog, Pos: s.Pos.String()}
+		v := site{Name: s.Name, Hosts: s.Hosts, Listeners: s.Listeners, Default: s.Default, AccessLog: s.AccessLog, Middleware: viewBlocks(s.Middleware), Pos: s.Pos.String()}
 		for _, r := range s.Routes {
-			v.Routes = append(v.Routes, route{Pattern: r.Pattern, Block: viewBlock(r.Block), Pos: r.Pos.String(), Code: r.FromCode})
+			v.Routes = append(v.Routes, route{Pattern: r.Pattern, Middleware: viewBlocks(r.Middleware), Limits: viewBlock(r.Limits), Block: viewBlock(r.Block), Pos: r.Pos.String(), Code: r.FromCode})
 		}
 		view.Sites = append(view.Sites, v)
+	}
+	return view
+}
+
+func viewBlocks(list []*Block) (view []any) {
+	for _, b := range list {
+		view = append(view, viewBlock(b))
 	}
 	return view
 }

@@ -31,6 +31,14 @@ func topLevel(schema *Schema) BlockSpec {
 			{Name: "drain_timeout", Type: Duration, Default: "30s", Max: day, Doc: "how long exchanges may take to finish when a child stops"},
 			{Name: "orphan_timeout", Type: Duration, Default: "60s", Max: day, Doc: "how long children serve without a master before they drain"},
 			{Name: "poller", Type: String, Default: "epoll", OneOf: []string{"epoll", "poll", "select"}, Doc: "how the loop waits"},
+			{
+				Name: "trusted_proxies", Type: Strings, Default: []string{}, Example: `["10.0.0.0/8", "::1"]`,
+				Doc: `peers that are believed when they tell a client's address: addresses, prefixes, "loopback", "private", "unix"`,
+			},
+			{
+				Name: "forwarded_field", Type: String, Default: "auto", OneOf: []string{"auto", "X-Forwarded-For", "Forwarded"},
+				Doc: `the field that trusted proxies tell it in; "auto": whichever is there`,
+			},
 			{Name: "include", Type: Strings, Example: `["conf.d/*.hcl"]`, Doc: "further files, by name or pattern, relative to this file"},
 		},
 		Blocks: []BlockSpec{
@@ -61,9 +69,11 @@ func listenSpec() BlockSpec {
 			{Name: "deferred", Type: Bool, Default: false, Doc: "accept a connection only once its first bytes are there (TCP_DEFER_ACCEPT)"},
 			{Name: "backlog", Type: Int, Default: 0, Min: 0, Max: 65535, Doc: "connections that may wait to be accepted; 0: as many as the kernel allows (net.core.somaxconn)"},
 			{Name: "mode", Type: String, Default: "0660", Check: checkMode, Doc: "permissions of a unix socket, octal"},
+			{Name: "trusted_proxies", Type: Strings, Example: `["10.0.0.0/8", "::1"]`, Doc: "as at the top level, which is the default"},
+			{Name: "proxy_protocol", Type: Bool, Default: false, Example: "true", Doc: "connections begin with a PROXY header, version 1 or 2; only trusted_proxies may connect"},
 		},
 		Check:    checkListen,
-		reserved: []string{"tls", "protocols", "proxy_protocol"},
+		reserved: []string{"tls", "protocols"},
 	}
 }
 
@@ -92,7 +102,7 @@ func checkListen(b *Block) []Problem {
 }
 
 func siteSpec(schema *Schema) BlockSpec {
-	return BlockSpec{
+	site := BlockSpec{
 		Name: "site", Labels: []string{"NAME"}, Repeat: true,
 		Doc: "hosts with their routes",
 		Attributes: []Attribute{
@@ -108,14 +118,28 @@ func siteSpec(schema *Schema) BlockSpec {
 					{Name: "file", Type: Path, Default: "stdout", Words: map[string]any{"stdout": "stdout"}, Doc: `a file, or "stdout"`},
 				},
 			},
-			{
-				Name: "route", Labels: []string{"PATTERN"}, Repeat: true,
-				Doc:    "a pattern and the module that answers",
-				Blocks: schema.Modules,
-				// Patterns are compared by their key, which knows more.
-				equalLabels: true,
-				modules:     true,
-			},
+			routeSpec(schema),
 		},
 	}
+	site.Blocks = append(site.Blocks, schema.Middleware...)
+	return site
+}
+
+func routeSpec(schema *Schema) BlockSpec {
+	route := BlockSpec{
+		Name: "route", Labels: []string{"PATTERN"}, Repeat: true,
+		Doc: "a pattern and the module that answers",
+		// Patterns are compared by their key, which knows more.
+		equalLabels: true,
+	}
+	for _, m := range schema.Modules {
+		m.module = true
+		route.Blocks = append(route.Blocks, m)
+	}
+	if limits := schema.RouteLimits; len(limits.Attributes) > 0 {
+		limits.Name, limits.Labels, limits.Repeat = "limits", nil, false
+		route.Blocks = append(route.Blocks, limits)
+	}
+	route.Blocks = append(route.Blocks, schema.Middleware...)
+	return route
 }

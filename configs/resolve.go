@@ -38,6 +38,7 @@ func Resolve(s *Sources, schema *Schema) (*Config, Diagnostics) {
 	spec := topLevel(schema)
 	var root bodyNode
 	d := newDecoder(r, s.dir)
+	d.grammar = &spec
 	for _, file := range s.Files {
 		r.files = append(r.files, file.Name)
 		p := parse(file, &spec, r)
@@ -195,10 +196,11 @@ func (r *resolver) config(path string, top *Block) *Config {
 	}
 	log := r.single(top, "log")
 	c.Log = Log{Level: log.String("level"), Format: log.String("format"), File: log.Path("file")}
+	c.TrustedProxies, c.ForwardedField = r.trustedProxies(top), top.String("forwarded_field")
 	r.accounts(c, top)
 	r.sockets(c, top)
 	for _, b := range top.Blocks("listen") {
-		r.listener(b)
+		r.listener(b, top, c.TrustedProxies)
 	}
 	r.addresses()
 	c.Listeners = r.listeners
@@ -290,7 +292,7 @@ func (r *resolver) name(b *Block) {
 	}
 }
 
-func (r *resolver) listener(b *Block) {
+func (r *resolver) listener(b, top *Block, trusted Proxies) {
 	r.name(b)
 	r.known[b.Label(0)] = true
 	if r.broken[b] || !b.Has("address") {
@@ -315,6 +317,14 @@ func (r *resolver) listener(b *Block) {
 	l := Listener{Name: b.Label(0), Address: a, Deferred: b.Bool("deferred"), Backlog: b.Int("backlog"), Pos: b.pos}
 	if a.Network == "unix" {
 		l.Mode = fs.FileMode(mode)
+	}
+	l.ProxyProtocol, l.TrustedProxies = b.Bool("proxy_protocol"), trusted
+	says := top
+	if b.Has("trusted_proxies") {
+		says, l.TrustedProxies = b, r.trustedProxies(b)
+	}
+	if l.ProxyProtocol && !r.broken[says] {
+		r.proxyProtocol(b, &l)
 	}
 	r.listeners = append(r.listeners, l)
 }

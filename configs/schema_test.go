@@ -58,6 +58,20 @@ func testSchema() *Schema {
 				}},
 			},
 		},
+		Middleware: []BlockSpec{
+			{
+				Name: "squeeze",
+				Attributes: []Attribute{
+					{Name: "least", Type: Size, Default: "1KiB"},
+					{Name: "codings", Type: Strings, Default: []string{"zstd", "gzip"}},
+				},
+			},
+			{Name: "stamp"},
+		},
+		RouteLimits: BlockSpec{Attributes: []Attribute{
+			{Name: "concurrency", Type: Int, Default: 0, Min: 0, Max: 1000},
+			{Name: "body", Type: Size},
+		}},
 		Limits: BlockSpec{Attributes: []Attribute{
 			{Name: "body", Type: Size, Default: "16MiB"},
 			{Name: "head_timeout", Type: Duration, Default: "10s", Min: time.Millisecond},
@@ -65,7 +79,7 @@ func testSchema() *Schema {
 		Workers: BlockSpec{
 			Attributes: []Attribute{
 				{Name: "min", Type: Int, Default: 2, Min: 0, Max: 1000},
-				{Name: "max", Type: Int, Default: 256, Min: 1, Max: 1000},
+				{Name: "max", Type: Int, Default: 1024, Min: 1, Max: 2000},
 			},
 			Check: func(b *Block) []Problem {
 				if b.Int("min") > b.Int("max") {

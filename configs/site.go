@@ -28,6 +28,7 @@ func (r *resolver) site(b *Block) Site {
 	if log := b.Block("access_log"); log != nil {
 		s.AccessLog = &AccessLog{Format: log.String("format"), File: log.Path("file")}
 	}
+	s.Middleware = r.middleware(b)
 	keys := make(map[string]Position)
 	for _, route := range b.Blocks("route") {
 		r.route(&s, route, keys)
@@ -79,15 +80,33 @@ func (r *resolver) route(s *Site, b *Block, keys map[string]Position) {
 		}
 		keys[key] = b.pos
 	}
-	switch {
-	case len(b.blocks) == 0 && !r.broken[b] && !r.partial:
-		r.err(b.pos, b.where()+" has no module to answer", "write one of "+orList(r.moduleHeaders())+" into it")
-	case len(b.blocks) > 1:
-		second := b.blocks[1]
-		r.err(second.pos, fmt.Sprintf("%s has two modules, %s and %s", b.where(), b.blocks[0].where(), second.where()), "keep one of them; a route has exactly one")
-	case len(b.blocks) == 1:
-		s.Routes = append(s.Routes, Route{Pattern: pattern, Module: b.blocks[0].Name(), Block: b.blocks[0], Pos: b.pos})
+	route := Route{Pattern: pattern, Middleware: r.middleware(b), Pos: b.pos}
+	if b.spec.block("limits") != nil {
+		route.Limits = b.Block("limits")
 	}
+	modules := slices.DeleteFunc(slices.Clone(b.blocks), func(inner *Block) bool { return !inner.spec.module })
+	switch {
+	case len(modules) == 0 && !r.broken[b] && !r.partial:
+		r.err(b.pos, b.where()+" has no module to answer", "write one of "+orList(r.moduleHeaders())+" into it")
+	case len(modules) > 1:
+		second := modules[1]
+		r.err(second.pos, fmt.Sprintf("%s has two modules, %s and %s", b.where(), modules[0].where(), second.where()), "keep one of them; a route has exactly one")
+	case len(modules) == 1:
+		route.Module, route.Block = modules[0].Name(), modules[0]
+		s.Routes = append(s.Routes, route)
+	}
+}
+
+// middleware returns the blocks of a site or route that are middleware, in the
+// order of the file.
+func (r *resolver) middleware(b *Block) []*Block {
+	var list []*Block
+	for _, inner := range b.blocks {
+		if slices.ContainsFunc(r.schema.Middleware, func(spec BlockSpec) bool { return spec.Name == inner.Name() }) {
+			list = append(list, inner)
+		}
+	}
+	return list
 }
 
 func (r *resolver) moduleHeaders() []string {

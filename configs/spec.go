@@ -1,5 +1,7 @@
 package configs
 
+import "slices"
+
 // Type is the type of an attribute. In brackets: the Go type of its value, as
 // [Attribute].Check gets it and as a default may be written.
 type Type int
@@ -77,9 +79,9 @@ type BlockSpec struct {
 
 	// reserved words are names of a later version, refused by that reason.
 	reserved []string
-	// modules: the inner blocks are the modules of a route; it has words of
-	// its own for them.
-	modules bool
+	// module: the block is one of the modules of a route. Its parent holds one
+	// of them, and has words of its own for that.
+	module bool
 	// equalLabels allows blocks with equal labels here: another rule, with
 	// better words, decides.
 	equalLabels bool
@@ -90,6 +92,12 @@ type Schema struct {
 	// Modules are the blocks that a route may hold. They may repeat a label
 	// (function "hello" {}): a route holds exactly one.
 	Modules []BlockSpec
+	// Middleware are the blocks that a site and a route may hold around what
+	// answers, each once in a place. They have no labels.
+	Middleware []BlockSpec
+	// RouteLimits describes limits {} inside a route; without attributes there
+	// is none.
+	RouteLimits BlockSpec
 	// Limits and Workers describe the blocks of these names.
 	Limits, Workers BlockSpec
 	// Pattern checks the pattern of a route and gives its canonical key: equal
@@ -112,6 +120,11 @@ type Schema struct {
 type CodeRoute struct {
 	Pattern string
 	Place   string // "main.go:12"
+}
+
+// hasModules tells whether the block is a route: the place of modules.
+func (b *BlockSpec) hasModules() bool {
+	return slices.ContainsFunc(b.Blocks, func(inner BlockSpec) bool { return inner.module })
 }
 
 func (b *BlockSpec) attribute(name string) *Attribute {

@@ -92,6 +92,8 @@ var synonyms = map[string]string{
 	"gomaxprocs": "procs", "threads": "procs", "cpu_affinity": "pin", "worker_cpu_affinity": "pin",
 	"logging": "log", "error_log": "log", "accesslog": "access_log",
 	"includes": "include", "import": "include", "socket": "control",
+	"set_real_ip_from": "trusted_proxies", "real_ip_from": "trusted_proxies", "real_ip_header": "forwarded_field",
+	"accept_proxy": "proxy_protocol", "proxyprotocol": "proxy_protocol",
 	"ssl": "tls", "return": "respond", "response": "respond", "files": "static", "file_server": "static",
 	"document_root": "root", "dir": "root", "directory": "root", "url": "to", "target": "to", "code": "status",
 }

@@ -8,6 +8,11 @@
 # How long requests may take to finish when a child stops.
 # drain_timeout = "30s"
 
+# Proxies before this server, which are believed when they tell who the client
+# is (docs/proxies.md), and the field that they tell it in.
+# trusted_proxies = []
+# forwarded_field = "auto"
+
 # Further files, relative to this one.
 # include = ["conf.d/*.hcl"]
 
@@ -28,6 +33,13 @@ site "main" {
   #   format = "combined"
   #   file   = "stdout"
   # }
+
+  # Around everything that the site answers, the outermost first: an identifier
+  # for each request, an answer when a handler panics, compression
+  # (docs/middleware.md). A route may hold the same blocks for itself.
+  # request_id {}
+  # recover {}
+  # compress {}
 
   # A route is a pattern and one module. The more specific pattern wins, wherever
   # it stands. A fixed answer:
@@ -72,5 +84,5 @@ site "main" {
 #   body = "16MiB"
 # }
 # workers {
-#   max = 256
+#   max = 1024
 # }

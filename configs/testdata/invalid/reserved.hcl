@@ -1,6 +1,5 @@
 listen "main" {
   address        = ":443"
-  proxy_protocol = true
   protocols      = ["h2"]
   tls {
     cert = "x.pem"
