@@ -7,11 +7,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tined/tined/configs"
 	"github.com/tined/tined/netcore"
 )
 
 const (
-	// acceptBurst is how many connections one shard may bring in a turn of the loop.
+	// acceptBurst is how many connections one shard may bring in a turn of the loop. Fewer were tried, to save the accept(2) that finds
+	// nothing and costs as much as one that finds something: their first requests were then read too early more often, at a higher price.
 	acceptBurst = 64
 	// chokeRetry is how long accepting pauses when descriptors are short and no connection closes, in ns.
 	chokeRetry = int64(100 * time.Millisecond)
@@ -21,9 +23,17 @@ const (
 
 // A listener is what connections need to know of the configured address that they came in by.
 type listener struct {
-	name     string
-	index    int // in the generation's routing table
-	prefaces []preface
+	name string
+	entrance
+}
+
+// An entrance is what a generation says of a listener.
+type entrance struct {
+	index    int              // in the generation's routing table; negative: the generation does not have the listener
+	proxies  *configs.Proxies // the peers that are believed when they tell another client; nil: nobody
+	field    forwardedField   // that they tell it in
+	prefaces []preface        // of connections to come
+	guarded  bool             // connections of other peers are closed at once
 }
 
 // A shard is one listening socket that the master has lent.
@@ -31,7 +41,7 @@ type shard struct {
 	fd         int
 	listener   *listener
 	registered bool
-	readable   bool
+	readable   bool // there may be more to accept
 }
 
 // lend takes shards; they are polled only while the child accepts.
@@ -86,7 +96,7 @@ func (l *loop) watchShards() {
 func (l *loop) returnShards() {
 	for _, s := range l.shards {
 		if s.registered {
-			for l.acceptBurst(s, 1<<16) {
+			for l.acceptFrom(s, 1<<16) { // until EAGAIN
 			}
 			l.poller.Remove(s.fd)
 		}
@@ -112,14 +122,14 @@ func (l *loop) acceptTurn() {
 	}
 	l.readyShard = false
 	for _, s := range l.shards {
-		if s.readable && !l.choked && l.acceptBurst(s, acceptBurst) {
+		if s.readable && !l.choked && l.acceptFrom(s, acceptBurst) {
 			l.readyShard = true
 		}
 	}
 }
 
-// acceptBurst accepts up to most connections and reports whether there may be more.
-func (l *loop) acceptBurst(s *shard, most int) bool {
+// acceptFrom accepts up to most connections and reports whether there may be more.
+func (l *loop) acceptFrom(s *shard, most int) bool {
 	for range most {
 		if l.table.Len() >= l.generation.limits.connections {
 			l.choke()
@@ -192,6 +202,13 @@ func (l *loop) admit(fd int, peer netip.AddrPort, from *listener, r role) *conn 
 	c.flags = flagWritable | flagReadable
 	if r != roleSelf {
 		l.numbers.accepted++
+		if from.guarded && !from.proxies.Trusts(peer.Addr()) {
+			l.turnAway(c, reasonUntrusted, "a connection was closed: the listener has proxy_protocol, and the peer is not in trusted_proxies")
+			return c
+		}
+		if len(from.prefaces) > 0 {
+			c.entry = &entry{stages: from.prefaces}
+		}
 	}
 	l.makeReady(c)
 	return c
@@ -204,6 +221,7 @@ func (l *loop) drain(done func()) {
 	}
 	l.returnShards()
 	l.draining = true
+	close(l.drainBegins)
 	l.drained = done
 	for _, c := range slices.Collect(l.table.All()) {
 		if !c.has(flagReady) {
@@ -216,6 +234,10 @@ func (l *loop) drain(done func()) {
 // endDrain closes what is left at the end of drain_timeout.
 func (l *loop) endDrain() {
 	for _, c := range slices.Collect(l.table.All()) {
+		if c.push != nil && c.push.ex == nil { // a stream is whole wherever it ends
+			l.endPush(c)
+			l.flush(c)
+		}
 		l.close(c, reasonDrainTimeout)
 	}
 	for d := range l.detached {

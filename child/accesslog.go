@@ -17,6 +17,8 @@ const (
 	accessQueue = 64
 	// statusGone is logged for an exchange whose client had gone before its answer was complete, as nginx does.
 	statusGone = 499
+	// statusDetached is logged for an exchange whose handler has taken the connection: what it writes there is not seen.
+	statusDetached = 101
 )
 
 // A logWriter writes batches of whole lines, each in one call, so that the lines of several processes are never torn: a regular file
@@ -79,10 +81,13 @@ type accessLog struct {
 	batch  []byte
 	second int64
 	stamp  []byte // the time of second, formatted
+
+	retired bool // its generation is: flushed with the loop's lateLogs
 }
 
 // keep stores what a line needs of the request, which may be gone when the line is written: '\n' cannot be in any of it.
 func (a *accessLog) keep(dst []byte, r *web.Request) []byte {
+	dst = append(appendClient(dst, r.RemoteAddr.Addr()), '\n')
 	for _, s := range [...]string{r.Method, r.Target, r.Proto(), r.Host, r.Header.Get("Referer"), r.Header.Get("User-Agent")} {
 		dst = append(dst, s...)
 		dst = append(dst, '\n')
@@ -91,10 +96,10 @@ func (a *accessLog) keep(dst []byte, r *web.Request) []byte {
 }
 
 // keptFields are what keep has stored.
-type keptFields struct{ method, target, proto, host, referer, agent []byte }
+type keptFields struct{ remote, method, target, proto, host, referer, agent []byte }
 
 func keptOf(kept []byte) (k keptFields) {
-	for _, field := range [...]*[]byte{&k.method, &k.target, &k.proto, &k.host, &k.referer, &k.agent} {
+	for _, field := range [...]*[]byte{&k.remote, &k.method, &k.target, &k.proto, &k.host, &k.referer, &k.agent} {
 		*field, kept, _ = bytes.Cut(kept, []byte{'\n'})
 	}
 	return k
@@ -115,9 +120,12 @@ func (l *loop) logAccess(c *conn, ex *exchange, why closeReason) {
 	if len(ex.logged) == 0 {
 		return
 	}
-	log := ex.gen.sites[ex.site].log
 	status, sent := statusGone, int64(0)
 	switch {
+	case why == reasonDetached:
+		status = statusDetached
+	case ex.pushing && ex.begun:
+		status = ex.push.status
 	case ex.begunStream:
 		status = ex.stream.status
 	case ex.finished: // before that, the response is the handler's
@@ -129,11 +137,51 @@ func (l *loop) logAccess(c *conn, ex *exchange, why closeReason) {
 	case begun && c.sent > ex.first:
 		sent = int64(c.sent - ex.first)
 	}
-	log.line(keptOf(ex.logged), c.peer.Addr(), l.second, status, sent, l.now-ex.started, why)
+	r := l.recordOf(ex)
+	l.logRecord(&r, status, sent, why)
 	ex.logged = ex.logged[:0]
-	if len(log.batch) >= accessBatch || ex.gen.retired { // nobody flushes the logs of a retired generation
-		log.flush()
+}
+
+// A record is what a line of the access log needs of an exchange that is over before its response.
+type record struct {
+	log     *accessLog // nil: the exchange is not logged
+	kept    []byte
+	started int64
+}
+
+func (l *loop) recordOf(ex *exchange) record {
+	if len(ex.logged) == 0 {
+		return record{}
 	}
+	return record{ex.gen.sites[ex.site].log, ex.logged, ex.started}
+}
+
+// logRecord writes a line.
+func (l *loop) logRecord(r *record, status int, sent int64, why closeReason) {
+	log := r.log
+	if log == nil {
+		return
+	}
+	begun := len(log.batch) > 0
+	log.line(keptOf(r.kept), l.second, status, sent, l.now-r.started, why)
+	switch {
+	case len(log.batch) >= accessBatch:
+		log.flush()
+	case log.retired && !begun:
+		l.lateLogs = append(l.lateLogs, log)
+	}
+}
+
+// flushLogs hands on the lines of all logs. It is called when the loop rests.
+func (l *loop) flushLogs() {
+	if l.generation != nil {
+		l.generation.flushLogs()
+	}
+	for i, log := range l.lateLogs {
+		log.flush()
+		l.lateLogs[i] = nil
+	}
+	l.lateLogs = l.lateLogs[:0]
 }
 
 // flush hands the collected lines to the writer.
@@ -145,7 +193,7 @@ func (a *accessLog) flush() {
 }
 
 // line appends one line.
-func (a *accessLog) line(k keptFields, peer netip.Addr, second int64, status int, sent, took int64, why closeReason) {
+func (a *accessLog) line(k keptFields, second int64, status int, sent, took int64, why closeReason) {
 	if a.batch == nil {
 		a.batch = a.writer.take()
 	}
@@ -162,8 +210,8 @@ func (a *accessLog) line(k keptFields, peer netip.Addr, second int64, status int
 		b = append(append(append(b, `{"time":"`...), a.stamp...), `","site":`...)
 		b = appendJSON(b, []byte(a.site))
 		b = strconv.AppendInt(append(b, `,"child":`...), int64(a.child), 10)
-		b = appendPeer(append(b, `,"remote":"`...), peer)
-		b = appendJSON(append(b, `","method":`...), k.method)
+		b = appendJSON(append(b, `,"remote":`...), k.remote)
+		b = appendJSON(append(b, `,"method":`...), k.method)
 		b = appendJSON(append(b, `,"host":`...), k.host)
 		b = appendJSON(append(b, `,"target":`...), k.target)
 		b = appendJSON(append(b, `,"proto":`...), k.proto)
@@ -178,7 +226,7 @@ func (a *accessLog) line(k keptFields, peer netip.Addr, second int64, status int
 		a.batch = append(b, "}\n"...)
 		return
 	}
-	b = appendPeer(b, peer)
+	b = append(b, k.remote...)
 	b = append(append(append(b, " - - ["...), a.stamp...), `] "`...)
 	b = appendQuoted(b, k.method)
 	b = append(b, ' ')
@@ -193,11 +241,11 @@ func (a *accessLog) line(k keptFields, peer netip.Addr, second int64, status int
 	a.batch = append(b, "\"\n"...)
 }
 
-func appendPeer(b []byte, peer netip.Addr) []byte {
-	if !peer.IsValid() {
+func appendClient(b []byte, client netip.Addr) []byte {
+	if !client.IsValid() {
 		return append(b, "unix"...)
 	}
-	return peer.AppendTo(b)
+	return client.AppendTo(b)
 }
 
 func appendOrDash(b, value []byte) []byte {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,11 +24,11 @@ func idleWriter(t *testing.T) *logWriter {
 
 func TestAccessLogEscapes(t *testing.T) {
 	hostile := "\"quote\\back\x1b[31m\x00\x7f\xff\u00e9\t"
-	kept := keptFields{method: []byte("GET"), target: []byte("/" + hostile), proto: []byte("HTTP/1.1"), host: []byte(hostile),
+	kept := keptFields{remote: []byte("192.0.2.1"), method: []byte("GET"), target: []byte("/" + hostile), proto: []byte("HTTP/1.1"), host: []byte(hostile),
 		referer: []byte(hostile), agent: []byte(hostile)}
 	for _, json_ := range []bool{false, true} {
 		a := &accessLog{site: "ma\"in", child: 3, json: json_, writer: idleWriter(t)}
-		a.line(kept, netip.MustParseAddr("192.0.2.1"), 1700000000, 200, 1234, 1_500_000, reasonClientGone)
+		a.line(kept, 1700000000, 200, 1234, 1_500_000, reasonClientGone)
 		line := string(a.batch)
 		if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
 			t.Fatalf("not one line: %q", line)
@@ -70,7 +69,8 @@ func TestAccessLogEscapes(t *testing.T) {
 func TestAccessLogOfAUnixClient(t *testing.T) {
 	for _, json_ := range []bool{false, true} {
 		a := &accessLog{json: json_, writer: idleWriter(t)}
-		a.line(keptFields{method: []byte("GET"), target: []byte("/"), proto: []byte("HTTP/1.1")}, netip.Addr{}, 1, 200, 0, 0, reasonNone)
+		kept := a.keep(nil, &web.Request{Method: "GET", Target: "/", Minor: 1})
+		a.line(keptOf(kept), 1, 200, 0, 0, reasonNone)
 		if line := string(a.batch); !strings.Contains(line, "unix") || strings.Contains(line, "closed") || !json_ && !strings.HasSuffix(line, ` "-" "-"`+"\n") {
 			t.Errorf("%q", line)
 		}
@@ -158,7 +158,7 @@ func TestAccessLogsOfTwoProcesses(t *testing.T) {
 		a := &accessLog{site: os.Getenv("TINED_TEST_NAME"), json: true, writer: w}
 		for i := range lines {
 			agent := strings.Repeat("a", i%700)
-			a.line(keptFields{method: []byte("GET"), target: []byte("/" + strconv.Itoa(i)), agent: []byte(agent)}, netip.Addr{}, 1, 200, int64(len(agent)), 0, reasonNone)
+			a.line(keptFields{method: []byte("GET"), target: []byte("/" + strconv.Itoa(i)), agent: []byte(agent)}, 1, 200, int64(len(agent)), 0, reasonNone)
 			if len(a.batch) >= accessBatch {
 				for len(w.batches) == cap(w.batches) { // here no line may be dropped
 					runtime.Gosched()

@@ -14,11 +14,36 @@ import (
 	"github.com/tined/tined/netcore/control"
 )
 
-// The agent is the child's end of the control channel: a goroutine that takes the master's messages one by one, builds generations beside
-// the loop, and tells the loop the rest.
+// The agent is the child's end of the control channel. One goroutine receives, and takes what concerns shared state; a second one
+// obeys the other messages one by one, builds generations beside the loop, and tells the loop the rest.
+
+// ordersSize is how many messages wait while a generation is built.
+const ordersSize = 64
+
+// maxDiagnostic bounds the reason of a failed preparation in bytes, which may be an error of the program's own: it must fit into a message
+// even if all of it has to be escaped.
+const maxDiagnostic = control.MaxBody / 8
+
+// sameInAll is the cure for a child that differs from its master: both run the same executable.
+const sameInAll = "register the same routes, functions and modules before Main in every process"
+
+// order is a message that waits to be obeyed.
+type order struct {
+	message control.Message
+	files   []*os.File
+}
 
 // attend takes messages until the master is gone or has dismissed the child.
 func (ch *child) attend(conn *control.Conn) {
+	orders := make(chan order, ordersSize)
+	defer close(orders)
+	go func() {
+		for o := range orders {
+			if err := ch.obey(conn, o.message, o.files); err != nil {
+				ch.logLine(levelError, "control channel", "message", o.message.Kind().String(), "error", err)
+			}
+		}
+	}()
 	for {
 		m, files, err := conn.Receive()
 		if err != nil {
@@ -26,11 +51,12 @@ func (ch *child) attend(conn *control.Conn) {
 				ch.logLine(levelError, "control channel", "error", err)
 			}
 			// A new master cannot take the child over in this version, and it must not serve an old configuration for ever (ADR 3).
+			ch.sharing.orphaned()
 			ch.drainAsConfigured()
 			return
 		}
-		if err := ch.obey(conn, m, files); err != nil {
-			ch.logLine(levelError, "control channel", "message", m.Kind().String(), "error", err)
+		if !ch.sharing.hear(m, files) {
+			orders <- order{m, files}
 		}
 	}
 }
@@ -41,7 +67,8 @@ func (ch *child) obey(conn *control.Conn, m control.Message, files []*os.File) e
 	case *control.Prepare:
 		digest, err := ch.prepare(m, files)
 		if err != nil {
-			return conn.Send(&control.Failed{Generation: m.Generation, Diagnostic: err.Error()})
+			text := err.Error()
+			return conn.Send(&control.Failed{Generation: m.Generation, Diagnostic: text[:min(len(text), maxDiagnostic)]})
 		}
 		return conn.Send(&control.Prepared{Generation: m.Generation, Digest: digest})
 	case *control.Commit:
@@ -58,6 +85,7 @@ func (ch *child) obey(conn *control.Conn, m control.Message, files []*os.File) e
 		ch.loop.call(func() {
 			ch.loop.accept(true)
 			ch.answer(&control.Accepting{})
+			ch.hooks.ready()
 		})
 	case *control.Pause:
 		ch.loop.call(func() {
@@ -71,6 +99,8 @@ func (ch *child) obey(conn *control.Conn, m control.Message, files []*os.File) e
 	case *control.ReopenLogs:
 		ch.reopen(m.Files, files)
 		return conn.Send(&control.Reopened{})
+	case *control.Resize:
+		ch.resize(m.Min, m.Max)
 	case *control.Report:
 		ch.loop.call(func() { ch.answer(ch.report()) })
 	default:
@@ -125,16 +155,22 @@ func (ch *child) prepare(m *control.Prepare, files []*os.File) (digest string, e
 	config, ds := configs.Resolve(sources, ch.options.Schema)
 	if ds.HasErrors() {
 		closeFiles(files[1:])
-		return "", ds.Err()
+		return "", fmt.Errorf("a child refuses the configuration that its master has accepted; %s:\n%w", sameInAll, ds.Err())
 	}
 	if config.Digest != m.Digest {
 		closeFiles(files[1:])
-		return "", fmt.Errorf("the child resolves the configuration to %.12s, the master to %.12s", config.Digest, m.Digest)
+		return "", fmt.Errorf("the child resolves the configuration to %.12s, the master to %.12s; %s", config.Digest, m.Digest, sameInAll)
 	}
 	ch.takeLogFiles(m.Files, files[1:])
 	configure := func() { ch.configure(config, m.LogFormat) }
 	if ch.first {
 		configure() // the pools of the first generation are made as it says; later ones change nothing before they are committed
+	}
+	if err := ch.sharing.fault; err != nil {
+		return "", err
+	}
+	if err := ch.hooks.start(); err != nil {
+		return "", err
 	}
 	g, err := ch.builder.build(config, m.Generation)
 	if err != nil {
@@ -191,16 +227,16 @@ func (l *loop) commit(g *generation) {
 	old := l.generation
 	l.generation = g
 	for _, listener := range l.listeners {
-		listener.index = -1
-		if i, ok := g.listeners[listener.name]; ok {
-			listener.index = i
-		}
+		listener.entrance = g.entranceOf(listener.name)
 	}
 	if old == nil {
 		return
 	}
 	old.flushLogs()
 	old.retired = true
+	for _, log := range old.logs {
+		log.retired = true
+	}
 	old.retire = func() { go old.close() } // closing may block
 	if old.exchanges == 0 {
 		old.retire()
@@ -214,11 +250,9 @@ func (l *loop) listenerOf(name string) *listener {
 			return known
 		}
 	}
-	added := &listener{name: name, index: -1}
+	added := &listener{name: name, entrance: entrance{index: -1}}
 	if l.generation != nil {
-		if i, ok := l.generation.listeners[name]; ok {
-			added.index = i
-		}
+		added.entrance = l.generation.entranceOf(name)
 	}
 	l.listeners = append(l.listeners, added)
 	return added
@@ -327,6 +361,7 @@ func (ch *child) report() *control.Numbers {
 	}
 	if l.generation != nil {
 		n.Generation = l.generation.number
+		n.Queued = l.generation.waiting()
 	}
 	for reason, count := range l.numbers.closed {
 		if count > 0 {
@@ -336,8 +371,15 @@ func (ch *child) report() *control.Numbers {
 	for _, s := range ch.poolStats() {
 		n.Workers += s.Workers
 		n.WorkersBusy += s.Busy
+		n.WorkersIdle += s.Idle
+		n.WorkersMin += s.Min
+		n.WorkersMax += s.Max
+		n.WorkersSpawned += s.Spawned
 		n.Queued += s.Queued
+		n.Started += s.Started
 		n.Rejected += s.Rejected
+		n.Excused += s.Excused
 	}
+	n.Rejected += l.numbers.refused
 	return n
 }

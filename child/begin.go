@@ -39,9 +39,14 @@ func (l *loop) stopParsing(c *conn, why closeReason) {
 	c.set(flagNoMore | flagLinger)
 }
 
+// sideBySide reports whether a request may run while others of its connection do: safe methods (RFC 9112, 9.3.2), but not those of
+// HTTP/1.0, whose answers may have to end with the connection.
+func sideBySide(head *http1.Head) bool { return head.MethodID.Safe() && head.Minor > 0 }
+
 // join gives ex its connection, generation and counters.
 func (l *loop) join(c *conn, ex *exchange) {
 	ex.fd, ex.serial = c.fd, c.serial
+	ex.peer, ex.entry = c.peer, c.entry
 	ex.started = l.now
 	ex.site = noSite
 	ex.bodySent, ex.first = 0, 0
@@ -58,7 +63,7 @@ func (l *loop) begin(c *conn, ex *exchange, buf []byte) {
 	head := &ex.parser.Head
 	l.join(c, ex)
 	ex.minor = head.Minor
-	ex.safe = head.MethodID.Safe()
+	ex.safe = sideBySide(head)
 	ex.head = head.MethodID == http1.MethodHead
 	ex.keepAlive = head.KeepAlive
 	ex.expected = head.Expect == http1.ExpectContinue && head.HasBody()
@@ -102,7 +107,7 @@ func (l *loop) begin(c *conn, ex *exchange, buf []byte) {
 		return
 	}
 	switch {
-	case head.ContentLength > l.limits(c).body:
+	case head.ContentLength > l.bodyLimit(c, ex):
 		l.answerStatus(c, ex, 413)
 	case rt == nil && (ex.expected || head.Expect == http1.ExpectUnknown):
 		ex.keepAlive = false // whether the body comes is the client's choice: it cannot be told from a next request
@@ -142,6 +147,7 @@ func (l *loop) serveNow(rt *route, ex *exchange) (answered bool) {
 			ex.endOfHandler()
 			ex.begunStream = ex.stream != nil
 		}
+		ex.pushing, ex.informing = ex.push != nil, len(ex.informs) > 0
 	}()
 	return rt.nonBlocking.ServeNow(&ex.resp, &ex.req)
 }
@@ -181,7 +187,7 @@ func (l *loop) route(c *conn, ex *exchange, view string) *route {
 		ex.route = rt
 		return rt
 	}
-	ex.req.RawQuery = head.Query.Of(view)
+	ex.req.Method, ex.req.RawQuery = head.Method.Of(view), head.Query.Of(view)
 	l.match.Location = strings.Clone(l.match.Location) // the answer may have to wait longer than the buffer stays
 	web.Refuse(w, &ex.req, result, &l.match)
 	return nil
@@ -206,10 +212,16 @@ func (l *loop) fill(c *conn, ex *exchange, base string) {
 	r.RawQuery = head.Query.Of(base)
 	r.Host = head.Host.Of(base)
 	r.Minor = int(head.Minor)
-	r.RemoteAddr = c.peer
 	for i := range head.Fields {
 		f := &head.Fields[i]
 		web.AddField(r, f.Name.Of(base), f.Value.Of(base))
+	}
+	r.RemoteAddr, r.Scheme = c.peer, schemeHTTP
+	if c.entry != nil || c.listener.proxies != nil {
+		c.identify(r)
+	}
+	if ex.route != nil {
+		web.SetPattern(r, l.match.Pattern)
 	}
 	if len(l.match.Params) > 0 {
 		web.SetParams(r, rebase(l.match.Params, l.view, base))
@@ -267,16 +279,11 @@ func (l *loop) dispatch(c *conn, ex *exchange) {
 		l.advance(c)
 		return
 	}
-	ex.dispatch = true
 	ex.from = l.now
-	if rt.pool.Submit(&ex.job) {
-		l.handed++
+	if l.submit(ex) {
 		return
 	}
-	ex.dispatch = false
-	web.Begin(&ex.resp, ex)
-	ex.resp.Header().Set("Retry-After", "1")
-	web.Error(&ex.resp, 503)
+	l.overloaded(ex)
 	l.finish(c, ex)
 	l.advance(c)
 }

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/tined/tined/child/worker"
 	"github.com/tined/tined/configs"
 	"github.com/tined/tined/netcore"
+	"github.com/tined/tined/netcore/board"
 	"github.com/tined/tined/netcore/control"
 )
 
@@ -25,10 +27,17 @@ const outboxSize = 256
 
 // Options are what the program gives its children.
 type Options struct {
-	Schema  *configs.Schema    // the same as the master's
-	Modules []module.Module    // linked in
-	Code    []module.CodeRoute // registered in code; they join the default site
-	Version string             // of the program
+	Schema     *configs.Schema     // the same as the master's
+	Modules    []module.Module     // linked in
+	Middleware []module.Middleware // linked in
+	Code       []module.CodeRoute  // registered in code; they join the default site
+	Version    string              // of the program
+	Hooks      Hooks
+	// Shared is what the program shares with its other processes; nil: it needs no sharing, for the child is a part of the master's
+	// process.
+	Shared *board.Shared
+	// Hosted: the process is the master's too. The child leaves to it what a process has once: signals, cores, GOMAXPROCS.
+	Hosted bool
 }
 
 // child is the process: the loop and what stands around it.
@@ -41,6 +50,10 @@ type child struct {
 	loop    *loop
 	builder builder
 	outbox  chan control.Message // the loop's answers to the master
+
+	hooks   *hookRunner
+	sharing *sharing
+	fast    atomic.Bool // the drain has no time
 
 	first     bool          // the agent's: nothing was committed yet
 	mechanism chan string   // one element: the poller that the first configuration wants
@@ -65,14 +78,20 @@ func Run(o Options) int {
 		fmt.Fprintln(os.Stderr, "tined: child:", err)
 		return 1
 	}
-	ch, err := newChild(o, heritage.Child, heritage.Conn)
+	// The listening socket in the runtime directory is held open and not served: a master that takes over living children connects
+	// to it, which this version does not answer.
+	defer heritage.Listener.Close()
+	return Serve(o, heritage.Child, heritage.Conn)
+}
+
+// Serve is Run for a child whose index and control channel are given. It takes the channel over: when Serve has returned, it is closed.
+func Serve(o Options, index int, conn *control.Conn) int {
+	defer conn.Close()
+	ch, err := newChild(o, index, conn)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tined: child:", err)
 		return 1
 	}
-	// The listening socket in the runtime directory is held open and not served: a master that takes over living children connects
-	// to it, which this version does not answer.
-	defer heritage.Listener.Close()
 	return ch.serve()
 }
 
@@ -84,7 +103,12 @@ func newChild(o Options, index int, conn *control.Conn) (*child, error) {
 		return nil, err
 	}
 	ch.loop = newLoop(poller, ch)
+	if !o.Hosted {
+		ch.loop.ebb.release = releaseMemory
+	}
 	ch.mechanism = make(chan string, 1)
+	ch.sharing = newSharing(o.Shared, conn)
+	ch.hooks = newHookRunner(o.Hooks, index, func(hook string, err error) { ch.logLine(levelError, "hook "+hook, "error", err) })
 	ch.outbox, ch.mailed = make(chan control.Message, outboxSize), make(chan struct{})
 	go ch.mail(conn)
 	ch.pools = make(map[string]*worker.Pool)
@@ -95,15 +119,19 @@ func newChild(o Options, index int, conn *control.Conn) (*child, error) {
 	ch.pool = workerOptions("", workers)
 	ch.writers = make(map[string]*logWriter)
 	ch.builder = builder{
-		modules: make(map[string]module.Module),
-		code:    make(map[string]module.CodeRoute),
-		pool:    ch.poolOf,
-		log:     ch.logModule,
-		access:  ch.accessLog,
-		child:   index,
+		modules:    make(map[string]module.Module),
+		middleware: make(map[string]module.Middleware),
+		code:       make(map[string]module.CodeRoute),
+		pool:       ch.poolOf,
+		log:        ch.logModule,
+		access:     ch.accessLog,
+		child:      index,
 	}
 	for _, m := range o.Modules {
 		ch.builder.modules[m.Spec().Name] = m
+	}
+	for _, m := range o.Middleware {
+		ch.builder.middleware[m.Spec().Name] = m
 	}
 	for _, r := range o.Code {
 		ch.builder.code[r.Pattern] = r
@@ -113,14 +141,9 @@ func newChild(o Options, index int, conn *control.Conn) (*child, error) {
 
 // serve runs the loop until it is stopped.
 func (ch *child) serve() int {
-	// HUP and INT from a terminal are the master's business; a log's reader that goes away must not end the child.
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
-	terminate := make(chan os.Signal, 1)
-	signal.Notify(terminate, syscall.SIGTERM)
-	go func() {
-		<-terminate
-		ch.drainAsConfigured()
-	}()
+	if !ch.options.Hosted {
+		ch.catchSignals()
+	}
 	if _, err := netcore.RaiseFileLimit(); err != nil {
 		ch.logLine(levelWarn, "the limit of open files cannot be raised", "error", err)
 	}
@@ -139,6 +162,11 @@ func (ch *child) serve() int {
 	if err != nil {
 		ch.logLine(levelError, "the loop ended", "error", err)
 	}
+	bound := control.ExitHooks
+	if ch.fast.Load() {
+		bound = fastExit
+	}
+	ch.hooks.exit(bound)
 	ch.closeLogs()
 	close(ch.outbox)
 	<-ch.mailed
@@ -146,6 +174,17 @@ func (ch *child) serve() int {
 		return 1
 	}
 	return 0
+}
+
+func (ch *child) catchSignals() {
+	// HUP and INT from a terminal are the master's business; a log's reader that goes away must not end the child.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
+	terminate := make(chan os.Signal, 1)
+	signal.Notify(terminate, syscall.SIGTERM)
+	go func() {
+		<-terminate
+		ch.drainAsConfigured()
+	}()
 }
 
 // begin lets the loop start to turn, on a poller of this mechanism ("": the default). Only the first call counts: a loop does not change
@@ -174,6 +213,9 @@ func (ch *child) usePoller(mechanism string) error {
 // drain finishes what is in flight and ends the child, within timeout; 0 closes at once what is not finished. A second drain can only
 // shorten the first.
 func (ch *child) drain(timeout time.Duration) {
+	if timeout <= 0 {
+		ch.fast.Store(true)
+	}
 	ch.begin("")
 	ch.loop.call(func() {
 		if ch.loop.generation == nil { // nothing was ever served
@@ -182,6 +224,7 @@ func (ch *child) drain(timeout time.Duration) {
 		}
 		if !ch.loop.draining {
 			ch.answer(&control.Draining{})
+			ch.hooks.drain()
 			ch.loop.drain(func() {
 				ch.answer(&control.Drained{})
 				ch.loop.stop()
@@ -236,9 +279,11 @@ func (ch *child) poolStats() []worker.Stats {
 // configure takes over what of a configuration concerns the process and not the generation.
 func (ch *child) configure(c *configs.Config, format string) {
 	ch.begin(c.Poller)
-	runtime.GOMAXPROCS(max(1, c.Procs))
-	if c.Pin {
-		ch.pin()
+	if !ch.options.Hosted {
+		runtime.GOMAXPROCS(max(1, c.Procs))
+		if c.Pin {
+			ch.pin()
+		}
 	}
 	ch.logger.Store(newLogger(format, c.Log.Level, ch.sink, ch.index))
 	ch.mu.Lock()
@@ -246,10 +291,28 @@ func (ch *child) configure(c *configs.Config, format string) {
 	ch.mu.Unlock()
 	ch.poolMu.Lock()
 	ch.pool = workerOptions("", c.Workers)
+	ch.resizeLocked()
+	ch.poolMu.Unlock()
+}
+
+// resize sets the numbers of workers until the next commit. Raised, the pools have their workers before the gates let more requests in.
+// The gates of retired generations stay as they are: few requests are left before them, and the pools have their own bounds.
+func (ch *child) resize(least, most int) {
+	ch.poolMu.Lock()
+	ch.pool.Min, ch.pool.Max = least, most
+	ch.resizeLocked()
+	ch.poolMu.Unlock()
+	ch.loop.call(func() {
+		ch.loop.resize(most)
+		ch.answer(&control.Resized{})
+	})
+}
+
+// resizeLocked gives all pools the present numbers.
+func (ch *child) resizeLocked() {
 	for _, p := range ch.pools {
 		p.Resize(ch.pool.Min, ch.pool.Max)
 	}
-	ch.poolMu.Unlock()
 }
 
 // pin binds the process to one of the cores that it may use, by its index.
@@ -355,9 +418,7 @@ func (ch *child) droppedAccess() (lines uint64) {
 
 // closeLogs writes what is left of all logs. The loop has ended.
 func (ch *child) closeLogs() {
-	if g := ch.loop.generation; g != nil {
-		g.flushLogs()
-	}
+	ch.loop.flushLogs()
 	ch.mu.Lock()
 	for _, w := range ch.writers {
 		w.close()

@@ -16,6 +16,7 @@ const (
 	reasonWriteTimeout               // the client took the answer slower than limits.write_rate
 	reasonHandlerTimeout             // a handler took longer than limits.handler_timeout
 	reasonRefused                    // a request was malformed or over a limit
+	reasonUntrusted                  // only trusted proxies may connect to the listener, and the peer is none
 	reasonBodyUnread                 // the handler left more of the body unread than is worth reading
 	reasonAborted                    // a handler gave up in mid-response
 	reasonFileChanged                // a file shrank while it was sent
@@ -43,6 +44,7 @@ var closeReasons = [reasonCount]struct {
 	reasonWriteTimeout:   {"write_timeout", true},
 	reasonHandlerTimeout: {"handler_timeout", true},
 	reasonRefused:        {"refused", true},
+	reasonUntrusted:      {"untrusted", true},
 	reasonBodyUnread:     {"body_unread", false},
 	reasonAborted:        {"aborted", true},
 	reasonFileChanged:    {"file_changed", true},

@@ -31,7 +31,9 @@ const (
 	flagLast                         // the last response has been encoded: nothing is parsed any more
 	flagLinger                       // the last response is to be followed by a lingering close
 	flagLingering                    // our side is shut down; what comes is read and dropped
+	flagUntilClose                   // the end of the connection is the end of a body (HTTP/1.0 without a length)
 	flagTouched                      // in the list of connections that the queue was about
+	flagProbed                       // the client was asked whether it is there
 	flagClosed                       // closed; the object is kept until the end of the turn
 )
 
@@ -47,6 +49,7 @@ const (
 	phaseLinger               // waiting for the peer to close
 	phaseStream               // a handler is producing; nothing is due from the client
 	phaseNew                  // accepted, no deadline set yet: a refusal in the very first turn lingers with one too
+	phaseSilent               // nothing has come since the accept, and the child drains
 )
 
 // A conn is one open connection. Only the loop touches it. An idle one keeps no buffer: what it needs while it is active hangs on
@@ -58,19 +61,20 @@ type conn struct {
 	flags     flags
 	phase     phase
 	role      role
-	stage     uint8 // of the listener's prefaces
 	periods   uint8 // of a lingering close
 	why       closeReason
 	interest  netcore.Readiness
 	listener  *listener
 	transport transport
-	peer      netip.AddrPort
+	peer      netip.AddrPort // of the socket
+	entry     *entry         // nil for most: the socket tells everything
 
 	pipeline pipeline
 	current  *exchange // whose head or body is coming in; nil between requests
 	receiver *receiver // of the body that is coming in; nil without one
 	in       []byte    // bytes received and not parsed; nil when there are none
 	out      *output   // what is to be sent; nil when there is nothing
+	push     *push     // the response that goes on after its handler; nil without one
 
 	exchanges uint32 // begun
 	received  uint64 // bytes
@@ -85,10 +89,18 @@ func (c *conn) unset(f flags)    { c.flags &^= f }
 
 // busy reports whether an exchange has begun and is not over.
 func (c *conn) busy() bool {
-	return c.current != nil || c.receiver != nil || !c.pipeline.empty() || c.out != nil
+	return c.current != nil || c.receiver != nil || !c.pipeline.empty() || c.out != nil || c.push != nil
+}
+
+// answering reports whether a response has begun and is not yet encoded to its end.
+func (c *conn) answering() bool { return c.push != nil || c.pipeline.answering() }
+
+// cut reports whether the body that only the end of the connection ends has not left as a whole.
+func (c *conn) cut() bool {
+	return c.has(flagUntilClose) && (c.why == reasonAborted || c.out != nil || c.answering())
 }
 
 // partial reports whether what was received can only be gone on with when more has come: a part of a preface, or of a head.
 func (c *conn) partial() bool {
-	return c.receiver == nil && (c.current != nil || int(c.stage) < len(c.listener.prefaces))
+	return c.receiver == nil && (c.current != nil || c.waiting())
 }

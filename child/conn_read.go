@@ -25,6 +25,7 @@ func (l *loop) read(c *conn) {
 	if c.in != nil {
 		target = l.roomBehind(c)
 	}
+	target = target[:min(len(target), l.share(turnRead, readChunk, readLeast))]
 	n, err := c.transport.fill(c, target)
 	switch {
 	case err == unix.EAGAIN:
@@ -136,13 +137,13 @@ func (l *loop) end(c *conn) {
 
 // process feeds bytes to the preface stages, the body that is coming in, and the parser, and returns what nobody takes now.
 func (l *loop) process(c *conn, data []byte) []byte {
-	if int(c.stage) < len(c.listener.prefaces) {
+	if c.waiting() {
 		var ready bool
 		if data, ready = l.prefaces(c, data); !ready {
 			return data
 		}
 	}
-	for len(data) > 0 && !c.has(flagClosed|flagLast) {
+	for len(data) > 0 && !c.has(flagClosed) && (!c.has(flagLast) || c.receiver.wanted()) {
 		if c.receiver != nil {
 			n := l.receive(c, data)
 			data = data[n:]
@@ -173,13 +174,14 @@ func (l *loop) process(c *conn, data []byte) []byte {
 			return data
 		}
 		c.current = nil
-		if !c.pipeline.admits(ex.parser.Head.MethodID.Safe()) {
+		if !c.pipeline.admits(sideBySide(&ex.parser.Head)) || c.pipeline.crowded() {
 			// Parsed again when the pipeline is empty: rare, and cheaper than keeping a parsed head somewhere.
 			l.recycle(ex)
 			c.set(flagWaitEmpty)
 			return data
 		}
 		l.turnLeft--
+		ex.headBytes = int32(n)
 		head := data[:n]
 		data = data[n:]
 		l.begin(c, ex, head)

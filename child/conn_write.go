@@ -8,8 +8,10 @@ import (
 
 const (
 	// writeChunk is how many bytes of files and memory one connection may send in a turn of the loop, so that a fast client does
-	// not make the others wait.
+	// not make the others wait. turnWrite and writeLeast are to it what turnRead and readLeast are to readChunk.
 	writeChunk = 512 << 10
+	turnWrite  = 8 << 20
+	writeLeast = 64 << 10
 	// highWater is how many unsent bytes in memory stop the encoding of further responses.
 	highWater = 256 << 10
 	// copyMax is the largest body that is copied behind its head; a larger one is sent from where it is.
@@ -95,7 +97,7 @@ func (l *loop) sendFile(c *conn, f web.File, off, n int64) {
 
 // flush sends what the socket takes, at most a chunk. It closes the connection when the peer is gone.
 func (l *loop) flush(c *conn) {
-	budget := writeChunk
+	budget := l.share(turnWrite, writeChunk, writeLeast)
 	for c.out != nil && budget > 0 && c.has(flagWritable) {
 		o := c.out
 		if o.first < len(o.segments) && o.segments[o.first].file != nil {
@@ -210,7 +212,7 @@ func (l *loop) flushFile(c *conn, s *segment, budget int) int {
 }
 
 func (l *loop) fileSent(c *conn, s *segment) {
-	s.file.Release()
+	l.releaseFile(s.file)
 	*s = segment{}
 	o := c.out
 	o.first++
@@ -227,7 +229,7 @@ func (l *loop) dropOutput(c *conn) {
 	for i := o.first; i < len(o.segments); i++ {
 		s := &o.segments[i]
 		if s.file != nil {
-			s.file.Release()
+			l.releaseFile(s.file)
 		}
 		if s.own {
 			l.giveTail(s.b)

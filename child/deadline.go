@@ -23,22 +23,33 @@ func (l *loop) phaseOf(c *conn) phase {
 	case c.has(flagLingering):
 		return phaseLinger
 	case c.out != nil && !c.has(flagWritable):
+		if ex := c.pipeline.sent(); ex != nil && c.push == nil && ex.hasOwn(sideWrite) {
+			return phaseStream // the handler's own deadline holds
+		}
 		return phaseWrite
 	case c.receiver != nil && c.receiver.awaited():
+		if ex := c.receiver.ex; ex != nil && ex.hasOwn(sideRead) {
+			return phaseStream
+		}
 		return phaseBody
+	case c.push != nil:
+		return phaseStream
 	case c.current != nil && c.receiver == nil:
 		return phaseHead
 	}
 	if ex := c.pipeline.head(); ex != nil {
-		if ex.begunStream || ex.finished {
+		if ex.begunStream || ex.pushing || ex.finished {
 			return phaseStream
 		}
 		return phaseHandler
 	}
-	if c.exchanges == 0 {
-		return phaseHead
+	switch {
+	case c.exchanges > 0:
+		return phaseIdle
+	case l.draining && c.received == 0:
+		return phaseSilent
 	}
-	return phaseIdle
+	return phaseHead
 }
 
 // awaited reports whether it is the client's turn to send more of the body: not when the handler must read first, be it because the
@@ -65,6 +76,8 @@ func (l *loop) setDeadline(c *conn) {
 	case phaseHead:
 		due = l.now + lim.headTimeout
 		c.mark = uint64(c.exchanges)
+	case phaseSilent:
+		due = l.now + min(drainLinger, lim.headTimeout)
 	case phaseBody:
 		due = l.now + lim.bodyTimeout
 		c.mark = c.received
@@ -72,9 +85,15 @@ func (l *loop) setDeadline(c *conn) {
 		due = l.now + lim.writeTimeout
 		c.mark = l.takenBytes(c)
 	case phaseHandler:
-		if lim.handlerTimeout > 0 {
-			due = c.pipeline.head().from + lim.handlerTimeout
+		ex := c.pipeline.head()
+		timeout := lim.handlerTimeout
+		if ex.route != nil && ex.route.limits.handlerTimeout >= 0 {
+			timeout = ex.route.limits.handlerTimeout
 		}
+		if timeout > 0 {
+			due = ex.from + timeout
+		}
+		due = min(due, l.probeDue(c, ex))
 	case phaseLinger:
 		due = l.now + lingerTimeout
 		if l.draining {
@@ -115,6 +134,9 @@ func (l *loop) expired(t *netcore.Timer) {
 	case &l.feeding:
 		l.feed()
 		return
+	case &l.ebb.timer:
+		l.turnOfTide()
+		return
 	}
 	fd, serial := netcore.SplitToken(t.Key)
 	c := l.table.Get(fd, serial)
@@ -125,6 +147,9 @@ func (l *loop) expired(t *netcore.Timer) {
 	switch c.phase {
 	case phaseIdle:
 		c.why = reasonIdleTimeout
+		l.linger(c)
+	case phaseSilent:
+		c.why = reasonDrain
 		l.linger(c)
 	case phaseHead:
 		ex := c.current
@@ -151,6 +176,9 @@ func (l *loop) expired(t *netcore.Timer) {
 		}
 		l.close(c, reasonWriteTimeout)
 	case phaseHandler:
+		if l.probe(c) {
+			break
+		}
 		ex := c.pipeline.head()
 		l.stopParsing(c, reasonHandlerTimeout)
 		ex.keepAlive = false

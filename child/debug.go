@@ -53,7 +53,7 @@ func (l *loop) brokenConn(c *conn) string {
 		return "has output and a writable socket, and is not ready"
 	case wants && c.has(flagReadable):
 		return "has input and wants it, and is not ready"
-	case c.out == nil && head != nil && head.finished && head.reader == nil && !c.has(flagLast):
+	case c.out == nil && c.push == nil && head != nil && head.finished && head.reader == nil && !c.has(flagLast):
 		return "has an answer that nobody encodes"
 	case c.out == nil && c.pipeline.sending.first != nil:
 		return "has nothing to send, and exchanges that wait for it"

@@ -13,6 +13,7 @@ import (
 
 var (
 	errNotAlone   = errors.New("the connection cannot be detached: earlier responses are unsent, or the body is unread")
+	errOnLoop     = errors.New("the connection cannot be detached by a handler that does not block: ServeNow must report false, so that Serve does it")
 	errNotMovable = errors.New("the connection cannot be detached: its transport cannot be moved")
 )
 
@@ -30,6 +31,8 @@ type detachedConn struct {
 	loop *loop
 	once sync.Once
 }
+
+var _ net.Conn = (*detachedConn)(nil)
 
 // Close closes the connection and tells the loop.
 func (d *detachedConn) Close() error {
@@ -53,10 +56,13 @@ func (d *detachedConn) CloseWrite() error {
 
 // detach takes a connection out of the loop, with the bytes that were received behind the request of ex.
 func (l *loop) detach(c *conn, ex *exchange) detached {
+	if c != nil && c.out != nil && c.has(flagWritable) { // an informational response, or the end of the answer before
+		l.flush(c)
+	}
 	switch {
 	case c == nil || ex.orphan || c.has(flagClosed):
 		return detached{err: errClientGone}
-	case c.pipeline.head() != ex || c.pipeline.depth() != 1 || c.pipeline.sending.first != nil || c.out != nil || c.receiver != nil:
+	case c.pipeline.head() != ex || c.pipeline.depth() != 1 || c.pipeline.sending.first != nil || c.out != nil || c.push != nil || c.receiver != nil:
 		return detached{err: errNotAlone}
 	case !c.transport.movable():
 		return detached{err: errNotMovable}
@@ -72,8 +78,13 @@ func (l *loop) detach(c *conn, ex *exchange) detached {
 	if err != nil {
 		return detached{err: err}
 	}
+	l.logAccess(c, ex, reasonDetached)
 	c.pipeline.pending.pop() // not deserted: the handler goes on, and its context with it
 	ex.orphan = true
+	if ex.dispatch { // the worker belongs to the connection now, for as long as its handler likes
+		ex.route.pool.Excuse(&ex.job)
+		l.returned(ex)
+	}
 	d := &detachedConn{Conn: conn, loop: l}
 	if l.detached == nil {
 		l.detached = make(map[*detachedConn]struct{})

@@ -157,3 +157,46 @@ func TestDrainEndsDetached(t *testing.T) {
 		t.Error("the connection is still open")
 	}
 }
+
+// A handler that runs on the loop cannot wait for it: it is told so, and the child goes on.
+func TestDetachOnTheLoop(t *testing.T) {
+	refused := make(chan error, 1)
+	tc := start(t, "", routes{"/up": nowHandler(func(w *web.Response, _ *web.Request) {
+		_, _, err := w.Detach()
+		refused <- err
+	})})
+	p := tc.dial()
+	if r := p.get("/up"); r.Status != 200 {
+		t.Error(r.Status)
+	}
+	if err := await(t, "the refusal", refused); err == nil {
+		t.Error("it was detached")
+	}
+}
+
+// An informational response leaves before the connection does, and what is written to the Response afterwards is refused: it would wait
+// for a client that is not the server's any more.
+func TestDetachBetweenInformAndWrite(t *testing.T) {
+	written := make(chan error, 2)
+	tc := start(t, "", routes{"/up": web.HandlerFunc(func(w *web.Response, _ *web.Request) {
+		if err := w.Inform(103, nil); err != nil {
+			t.Error(err)
+		}
+		conn, _, err := w.Detach()
+		if err != nil {
+			written <- err
+			return
+		}
+		_, err = w.Write(make([]byte, 4*web.StreamAt))
+		written <- err
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		conn.Close()
+	})})
+	p := tc.dial()
+	if r := p.get("/up"); r.Status != 200 || len(r.Interim) != 1 {
+		t.Errorf("%+v", r)
+	}
+	if err := await(t, "the write", written); !errors.Is(err, web.ErrCommitted) {
+		t.Error(err)
+	}
+}

@@ -1,7 +1,9 @@
 package child
 
 import (
+	"bytes"
 	"net/http"
+	"runtime/debug"
 	"strings"
 
 	"github.com/tined/tined/child/http1"
@@ -15,25 +17,35 @@ func (l *loop) encode(c *conn, ex *exchange) {
 	tail := l.tail(c)
 	closing := false
 	tail = l.appendStatus(tail, o.Status)
-	if o.Kind == web.BodyFixed {
+	fixed := o.Kind == web.BodyFixed
+	typed, announced := false, false
+	if fixed {
 		tail = append(tail, o.Fixed.Fields...)
-	} else {
-		tail, closing = appendFields(tail, ex.resp.Header())
+		typed = ex.resp.Header().Len() > 0 && hasField(o.Fixed.Fields, "Content-Type")
 	}
+	tail, closing, announced = appendFields(tail, ex.resp.Header(), typed)
 
 	length, frame := l.frame(ex, o)
+	chunked := false // a body that is here as a whole, because trailers follow
+	if ex.minor > 0 && frame == framingLength && (announced || ex.resp.Trailer().Len() > 0) && !fixed && o.Status != 205 {
+		frame, chunked = framingChunked, o.Kind != web.BodyReader
+	}
 	switch frame {
 	case framingLength:
-		if o.Kind != web.BodyFixed {
+		if !fixed {
 			tail = http1.AppendContentLength(tail, length)
 			tail = l.appendType(tail, ex, o)
 		}
 	case framingChunked:
-		tail = append(tail, "Transfer-Encoding: chunked\r\n"...)
-	case framingClose:
-		closing = true
+		tail = append(l.appendType(tail, ex, o), "Transfer-Encoding: chunked\r\n"...)
+		if announced || ex.resp.Trailer().Len() > 0 {
+			tail = appendAnnouncement(tail, &ex.resp)
+		}
 	}
-	tail = l.appendConnection(c, ex, tail, closing)
+	tail = l.appendConnection(c, ex, tail, closing, frame)
+	if chunked && !ex.head {
+		tail = http1.AppendChunkSize(tail, int(length))
+	}
 
 	if frame == framingNone || ex.head || o.Status == 205 {
 		l.putTail(c, tail)
@@ -69,6 +81,13 @@ func (l *loop) encode(c *conn, ex *exchange) {
 		return // goes on in pulled
 	default:
 		l.putTail(c, tail)
+	}
+	if chunked {
+		tail = l.tail(c)
+		if length > 0 {
+			tail = http1.AppendEnd(tail)
+		}
+		l.putTail(c, http1.AppendLastChunk(tail, ex.resp.Trailer()))
 	}
 	ex.bodySent = length
 	l.encoded(c, ex, first)
@@ -134,8 +153,9 @@ func (l *loop) appendStatus(dst []byte, status int) []byte {
 	return append(dst, l.date...)
 }
 
-// appendFields encodes a handler's header. The fields that only the server writes are left out, and so is what HTTP does not allow.
-func appendFields(dst []byte, h *web.Header) (out []byte, closing bool) {
+// appendFields encodes a handler's header. The fields that only the server writes are left out, and so is what HTTP does not allow, an
+// empty Content-Type, and any if typed. announced: there is a Trailer field, which appendAnnouncement writes where trailers may follow.
+func appendFields(dst []byte, h *web.Header, typed bool) (out []byte, closing, announced bool) {
 	for i := range h.Len() {
 		f := h.At(i)
 		if web.ServerField(f.Name) {
@@ -144,12 +164,48 @@ func appendFields(dst []byte, h *web.Header) (out []byte, closing bool) {
 			}
 			continue
 		}
-		if len(f.Name) == len("Upgrade") && strings.EqualFold(f.Name, "Upgrade") {
-			dst = append(dst, "Connection: upgrade\r\n"...) // RFC 9110, 7.8: who sends the one must send the other
+		switch len(f.Name) {
+		case len("Upgrade"): // and of Trailer
+			if strings.EqualFold(f.Name, "Trailer") {
+				announced = true
+				continue
+			}
+			if strings.EqualFold(f.Name, "Upgrade") {
+				dst = append(dst, "Connection: upgrade\r\n"...) // RFC 9110, 7.8: who sends the one must send the other
+			}
+		case len("Content-Type"):
+			if (typed || f.Value == "") && strings.EqualFold(f.Name, "Content-Type") {
+				continue
+			}
 		}
 		dst, _ = http1.AppendField(dst, f.Name, f.Value)
 	}
-	return dst, closing
+	return dst, closing, announced
+}
+
+// appendAnnouncement says which trailers follow: as the handler says, or else those that are there.
+func appendAnnouncement(dst []byte, w *web.Response) []byte {
+	announced := false
+	for name, value := range w.Header().All() {
+		if len(name) == len("Trailer") && strings.EqualFold(name, "Trailer") {
+			dst, announced = http1.AppendField(dst, "Trailer", value)
+		}
+	}
+	if announced {
+		return dst
+	}
+	return http1.AppendTrailerNames(dst, w.Trailer())
+}
+
+// hasField reports whether encoded field lines have one called name.
+func hasField(lines []byte, name string) bool {
+	for len(lines) > len(name) {
+		if lines[len(name)] == ':' && http1.EqualFold(lines[:len(name)], name) {
+			return true
+		}
+		_, lines, _ = bytes.Cut(lines, []byte("\r\n"))
+	}
+	return false
 }
 
 // appendType adds the Content-Type of a body whose handler has set none.
@@ -168,10 +224,25 @@ func (l *loop) appendType(dst []byte, ex *exchange, o *web.Outcome) []byte {
 }
 
 // appendConnection ends the head, and decides whether the connection goes on.
-func (l *loop) appendConnection(c *conn, ex *exchange, dst []byte, closing bool) []byte {
+func (l *loop) appendConnection(c *conn, ex *exchange, dst []byte, closing bool, frame framing) []byte {
+	untilClose := frame == framingClose && !ex.head
+	if untilClose {
+		c.set(flagUntilClose)
+	}
+	closing = closing || untilClose
 	// The body that is coming in belongs to the last request: the answers before it do not close.
 	unread := c.pipeline.depth() == 1 && c.receiver != nil && c.receiver.ex == nil && !c.receiver.worthReading(ex)
+	// A body that was not asked for may come or not, now that the answer does: it could not be told from a next request.
+	unread = unread || ex.expected && c.receiver != nil && c.receiver.ex == ex
 	last := c.pipeline.depth() == 1 && (l.draining || c.listener.index < 0 || c.has(flagNoMore|flagEOF))
+	if (closing || !ex.keepAlive) && c.pipeline.depth() > 1 && !untilClose {
+		// The requests behind it have begun: they are answered, and the last of them closes.
+		if c.why == reasonNone {
+			l.stopParsing(c, reasonServerClose)
+		}
+		c.set(flagNoMore | flagLinger)
+		return append(dst, "\r\n"...)
+	}
 	if ex.keepAlive && !closing && !unread && !last {
 		if ex.minor == 0 {
 			dst = append(dst, "Connection: keep-alive\r\n"...)
@@ -202,11 +273,21 @@ func (l *loop) encoded(c *conn, ex *exchange, first uint64) {
 	l.reap(c) // of a stream, everything may have left already
 }
 
+// releaseFile gives a file back, and outlives a panic of its Release.
+func (l *loop) releaseFile(f web.File) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.host.logLine(levelError, "releasing a file panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	f.Release()
+}
+
 // discard releases what an outcome holds and will not be sent.
 func (l *loop) discard(o *web.Outcome) {
-	if o.File != nil {
-		o.File.Release()
+	if f := o.File; f != nil {
 		o.File = nil
+		l.releaseFile(f)
 	}
 	if o.Reader != nil {
 		l.closeSource(o.Reader)
@@ -222,12 +303,13 @@ func (l *loop) pumpStream(c *conn, ex *exchange) bool {
 		ex.first = c.queued
 		tail := l.appendStatus(l.tail(c), s.status)
 		tail = append(tail, s.fields...)
-		l.putTail(c, l.appendConnection(c, ex, tail, s.close))
+		l.putTail(c, l.appendConnection(c, ex, tail, s.close, s.frame))
 	}
 	data, ended, complete := s.take(l.takeChunk())
 	ended = ended && ex.finished
 	if len(data) > 0 && !ex.head && s.frame != framingNone {
-		l.putPiece(c, ex, s.frame, data)
+		l.putPiece(c, s.frame, data)
+		ex.bodySent += int64(len(data))
 	}
 	l.giveChunk(data)
 	if !ended {
@@ -242,7 +324,7 @@ func (l *loop) pumpStream(c *conn, ex *exchange) bool {
 }
 
 // putPiece appends a piece of a streamed body in its framing.
-func (l *loop) putPiece(c *conn, ex *exchange, frame framing, data []byte) {
+func (l *loop) putPiece(c *conn, frame framing, data []byte) {
 	tail := l.tail(c)
 	if frame == framingChunked {
 		tail = http1.AppendChunkSize(tail, len(data))
@@ -252,13 +334,12 @@ func (l *loop) putPiece(c *conn, ex *exchange, frame framing, data []byte) {
 		tail = append(tail, "\r\n"...)
 	}
 	l.putTail(c, tail)
-	ex.bodySent += int64(len(data))
 }
 
 // endPieces ends a streamed body.
 func (l *loop) endPieces(c *conn, ex *exchange, frame framing) {
 	if frame == framingChunked && !ex.head {
-		l.putTail(c, append(l.tail(c), "0\r\n\r\n"...))
+		l.putTail(c, http1.AppendLastChunk(l.tail(c), ex.resp.Trailer()))
 	}
 	l.encoded(c, ex, ex.first)
 }
@@ -283,7 +364,8 @@ func (l *loop) pulled(c *conn, ex *exchange) {
 	p := ex.reader
 	p.reading = false
 	if p.n > 0 {
-		l.putPiece(c, ex, ex.frame, p.buf[:p.n])
+		l.putPiece(c, ex.frame, p.buf[:p.n])
+		ex.bodySent += int64(p.n)
 	}
 	switch {
 	case p.err != nil:

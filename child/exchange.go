@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -13,6 +15,7 @@ import (
 	"github.com/tined/tined/child/http1"
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/child/worker"
+	"github.com/tined/tined/netcore"
 )
 
 // State is where an exchange stands. Only setState changes it.
@@ -66,7 +69,7 @@ type exchange struct {
 	sequence uint32
 
 	state       State
-	safe        bool // the method is safe (RFC 9110, 9.2.1)
+	safe        bool // may run beside others of the connection
 	head        bool // HEAD: no body is sent
 	minor       uint8
 	keepAlive   bool // the client would go on with the connection
@@ -74,9 +77,13 @@ type exchange struct {
 	dispatch    bool // a pool has the job
 	begun       bool // the head of a streamed response is queued
 	begunStream bool // the loop's copy of stream != nil
+	pushing     bool // the loop's copy of push != nil
+	informing   bool // informs may have something
 	orphan      bool // the connection is gone, or another exchange has taken this one's place: recycle on completion
 	wantGo      bool // the handler reads a body whose "100 Continue" was not sent
 	aborted     bool // the handler gave up: close without an answer
+	detached    bool // the handler has the connection (the handler's)
+	headBytes   int32
 
 	parser   http1.Parser
 	route    *route
@@ -89,18 +96,28 @@ type exchange struct {
 	bodySent int64  // content bytes of the response, for the access log
 	expected bool   // Expect: 100-continue
 
-	req    web.Request
-	resp   web.Response
+	req      web.Request
+	resp     web.Response
+	gateLink gateLink // before the route's gate
+
 	frame  framing // of reader
 	reader *pull   // body by web.Response.SendReader
 	stream *stream // body by Write, once it streams
+	push   *push   // response that outlives its handler
 	body   *inflow // request body that streams to the handler
 	logged []byte  // what the access log keeps of the request, in its line's form; empty without one
 
-	mu     sync.Mutex
-	ctx    context.Context    // under mu; made on demand
-	cancel context.CancelFunc // under mu
-	gone   atomic.Bool        // the client has gone: Write fails, the context is cancelled
+	peer      netip.AddrPort // of the connection
+	entry     *entry         // of the connection; nothing changes in it any more
+	deadlines *deadlines     // that the handler has set
+	unlimited atomic.Uint32  // sides that the handler has set a deadline of: bit sideRead, bit sideWrite
+
+	mu        sync.Mutex
+	ctx       context.Context    // under mu; made on demand
+	cancel    context.CancelFunc // under mu
+	informs   []byte             // under mu; encoded informational responses that the loop has not taken
+	lateWrite bool               // under mu; the deadline of the response has passed
+	gone      atomic.Bool        // the client has gone: Write fails, the context is cancelled
 }
 
 func (ex *exchange) setState(next State) {
@@ -112,14 +129,23 @@ func (ex *exchange) setState(next State) {
 
 // Run is the worker's part: it runs the handler and reports the completion. A panic is answered with a 500.
 func (ex *exchange) Run() {
+	returned := false
 	defer func() {
 		if v := recover(); v != nil {
 			ex.recovered(v)
+		} else if !returned { // runtime.Goexit: nobody knows whether the answer is whole
+			ex.aborted = true
 		}
 		ex.endOfHandler()
-		ex.loop.post(event{kind: eventFinished, fd: ex.fd, serial: ex.serial, sequence: ex.sequence, ex: ex})
+		ex.post(eventFinished)
 	}()
 	ex.route.handler.Serve(&ex.resp, &ex.req)
+	returned = true
+}
+
+// post tells the loop something about the exchange.
+func (ex *exchange) post(kind eventKind) {
+	ex.loop.post(event{kind: kind, fd: ex.fd, serial: ex.serial, sequence: ex.sequence, ex: ex})
 }
 
 // recovered turns a handler's panic into an answer, or into an abort where one has begun.
@@ -129,11 +155,22 @@ func (ex *exchange) recovered(v any) {
 		return
 	}
 	ex.loop.logPanic(&ex.req, v, debug.Stack())
-	if !web.Retry(&ex.resp) {
+	if !ex.retry() {
 		ex.aborted = true
 		return
 	}
 	web.Error(&ex.resp, 500)
+}
+
+// retry empties the response for another answer. What it gives back may panic in its turn.
+func (ex *exchange) retry() (emptied bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			ex.loop.logPanic(&ex.req, v, debug.Stack())
+			emptied = false
+		}
+	}()
+	return web.Retry(&ex.resp)
 }
 
 // endOfHandler ends what a handler may use only while it runs.
@@ -150,6 +187,7 @@ func (ex *exchange) endOfHandler() {
 	if ex.body != nil {
 		ex.body.abandon()
 	}
+	web.Finish(&ex.req)
 }
 
 // leave tells a running handler that its client has gone.
@@ -159,19 +197,22 @@ func (ex *exchange) leave() {
 	if ex.cancel != nil {
 		ex.cancel()
 	}
-	s := ex.stream // the handler may be starting it right now: Stream looks at gone after setting it
+	s, p := ex.stream, ex.push // the handler may be starting it right now: Stream and Push look at gone after setting it
 	ex.mu.Unlock()
 	if s != nil {
-		s.fail()
+		s.fail(errClientGone)
+	}
+	if p != nil {
+		p.end()
 	}
 	if ex.body != nil {
 		ex.body.fail(errClientGone)
 	}
 }
 
-// delimitedByClose reports whether the end of the connection is the end of the body (HTTP/1.0 without a length).
-func (ex *exchange) delimitedByClose() bool {
-	return ex.begunStream && ex.stream.frame == framingClose || ex.reader != nil && ex.frame == framingClose
+// answered reports whether the answer of the handler has begun, so that no other can take its place.
+func (ex *exchange) answered() bool {
+	return ex.begun || ex.begunStream || ex.pushing || ex.reader != nil || ex.aborted
 }
 
 var (
@@ -195,13 +236,17 @@ func (ex *exchange) Context() context.Context {
 // Stream implements web.Engine: the head is encoded here, by the handler's goroutine, so that the loop never reads a header that the
 // handler may be changing.
 func (ex *exchange) Stream(w *web.Response) error {
-	s := newStream(ex)
-	s.encodeHead(w)
+	s := newStream(ex, w)
 	ex.mu.Lock()
 	ex.stream = s
+	late := ex.lateWrite
 	ex.mu.Unlock()
-	if ex.gone.Load() {
-		s.fail()
+	switch {
+	case late:
+		s.fail(os.ErrDeadlineExceeded)
+		return os.ErrDeadlineExceeded
+	case ex.gone.Load():
+		s.fail(errClientGone)
 		return errClientGone
 	}
 	return nil
@@ -213,10 +258,29 @@ func (ex *exchange) Write(p []byte) (int, error) { return ex.stream.write(p) }
 // Flush implements web.Engine.
 func (ex *exchange) Flush() error { return ex.stream.flush() }
 
+// Addrs implements web.Engine.
+func (ex *exchange) Addrs() (local, peer netip.AddrPort) {
+	if ex.entry != nil && ex.entry.server.IsValid() {
+		return ex.entry.server, ex.peer
+	}
+	// The loop sets gone before it closes the descriptor: if gone is false afterwards, it was this connection that was asked. A handler
+	// that has detached the connection holds it itself.
+	if !ex.detached {
+		if end, err := netcore.Local(int(ex.fd)); err == nil && !ex.gone.Load() {
+			local = end.Addr
+		}
+	}
+	return local, ex.peer
+}
+
 // Detach implements web.Engine.
 func (ex *exchange) Detach() (net.Conn, []byte, error) {
+	if !ex.dispatch { // it runs on the loop, which could not answer
+		return nil, nil, errOnLoop
+	}
 	answer := make(chan detached, 1)
 	ex.loop.post(event{kind: eventDetach, fd: ex.fd, serial: ex.serial, sequence: ex.sequence, ex: ex, answer: answer})
 	d := <-answer
+	ex.detached = d.err == nil
 	return d.conn, d.unread, d.err
 }

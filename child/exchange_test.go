@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -225,6 +226,23 @@ func TestFaultsInEveryState(t *testing.T) {
 	}
 }
 
+// A handler that ends its goroutine has not said that its answer is whole: the connection ends without one.
+func TestHandlerEndsItsGoroutine(t *testing.T) {
+	tc := start(t, "", routes{"GET /end": web.HandlerFunc(func(w *web.Response, r *web.Request) {
+		w.WriteString("half")
+		runtime.Goexit()
+	}), "GET /x": text("x")})
+	p := tc.dial()
+	p.send(getX + "GET /end HTTP/1.1\r\nHost: x\r\n\r\n")
+	if r := p.answer("GET"); string(r.Body) != "x" {
+		t.Fatalf("%q", r.Body)
+	}
+	p.wantEnd()
+	if r := tc.dial().get("/x"); r.Status != 200 {
+		t.Error(r.Status)
+	}
+}
+
 // A handler's panic is a 500, and http.ErrAbortHandler the end of the connection without an answer.
 func TestPanics(t *testing.T) {
 	tests := []struct {
@@ -296,6 +314,7 @@ func TestAbortKeepsEarlierAnswers(t *testing.T) {
 		t.Fatalf("%d bytes", len(r.Body))
 	}
 	p.wantEnd()
+	p.Close()
 	tc.wantClosed(reasonAborted, 1)
 }
 

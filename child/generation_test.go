@@ -57,6 +57,9 @@ func (tc *testChild) generationOf(config string, number uint64) (*generation, er
 	for _, m := range tc.builder.modules {
 		schema.Modules = append(schema.Modules, m.Spec())
 	}
+	for _, m := range tc.builder.middleware {
+		schema.Middleware = append(schema.Middleware, m.Spec())
+	}
 	config += "\nlisten \"main\" {\n  address = \"127.0.0.1:0\"\n}\n"
 	resolved, diags := configs.Resolve(&configs.Sources{Path: "/test.hcl", Files: []configs.Source{{Name: "/test.hcl", Bytes: []byte(config)}}}, schema)
 	if diags.HasErrors() {
@@ -204,7 +207,7 @@ func TestListenerRemovedByACommit(t *testing.T) {
 	p.get("/x")
 	tc.onLoop(func(l *loop) {
 		g := *l.generation
-		g.listeners = map[string]int{"other": 0}
+		g.listeners = map[string]entrance{"other": {index: 0}}
 		g.exchanges = 0
 		l.commit(&g)
 	})

@@ -2,6 +2,7 @@ package child
 
 import (
 	"io"
+	"os"
 	"sync"
 )
 
@@ -36,12 +37,7 @@ func (f *inflow) Read(p []byte) (int, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.asked {
-		f.asked = true
-		if f.ex.expected && f.off == len(f.buf) && f.err == nil {
-			f.post(eventContinue) // the body comes only when it was asked for (RFC 9110, 10.1.1)
-		}
-	}
+	f.askLocked()
 	for f.off == len(f.buf) {
 		if f.err != nil {
 			return 0, f.err
@@ -55,14 +51,27 @@ func (f *inflow) Read(p []byte) (int, error) {
 	}
 	if f.paused && len(f.buf)-f.off <= inflowWindow/2 {
 		f.paused = false
-		f.post(eventRoom)
+		f.ex.post(eventRoom)
 	}
 	return n, nil
 }
 
-func (f *inflow) post(kind eventKind) {
-	ex := f.ex
-	ex.loop.post(event{kind: kind, fd: ex.fd, serial: ex.serial, sequence: ex.sequence, ex: ex})
+// ask asks for a body that the client holds back.
+func (f *inflow) ask() {
+	f.mu.Lock()
+	f.askLocked()
+	f.mu.Unlock()
+}
+
+// askLocked is ask; only the first one counts. ex.expected is the loop's once it was asked.
+func (f *inflow) askLocked() {
+	if f.asked {
+		return
+	}
+	f.asked = true
+	if f.ex.expected && f.off == len(f.buf) && f.err == nil {
+		f.ex.post(eventContinue) // the body comes only when it was asked for (RFC 9110, 10.1.1)
+	}
 }
 
 // room returns how many bytes put may add; at 0 the loop stops reading and eventRoom will follow. It is the loop's.
@@ -104,6 +113,17 @@ func (f *inflow) fail(err error) {
 	f.mu.Lock()
 	if f.err == nil {
 		f.err = err
+	}
+	f.arrived.Broadcast()
+	f.mu.Unlock()
+}
+
+// miss ends reading because the handler's deadline has passed: what has come and was not read is dropped. A body that is whole stays.
+func (f *inflow) miss() {
+	f.mu.Lock()
+	if f.err == nil {
+		f.err = os.ErrDeadlineExceeded
+		f.buf, f.off = nil, 0
 	}
 	f.arrived.Broadcast()
 	f.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tined/tined/child/http1"
+	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/child/worker"
 	"github.com/tined/tined/configs"
 )
@@ -21,7 +22,7 @@ func LimitsSpec() configs.BlockSpec {
 			{Name: "body", Type: configs.Size, Default: "16MiB", Min: int64(0), Doc: "largest request body; larger: 413"},
 			{Name: "pipeline_depth", Type: configs.Int, Default: 64, Min: 1, Max: 10000, Doc: "unanswered requests of a connection; beyond it reading pauses"},
 			{Name: "connections", Type: configs.Int, Default: 0, Min: 0, Doc: "open connections of a child, 0: as many as descriptors allow; beyond it accepting pauses"},
-			{Name: "exchanges", Type: configs.Int, Default: 0, Min: 0, Doc: "requests that a connection may make before it is closed, 0: any number"},
+			{Name: "exchanges", Type: configs.Int, Default: 0, Min: 0, Max: math.MaxInt32, Doc: "requests that a connection may make before it is closed, 0: any number"},
 			{Name: "head_timeout", Type: configs.Duration, Default: "10s", Min: time.Millisecond, Doc: "for a whole head, from its first byte (or the accept); later: 408"},
 			{Name: "body_timeout", Type: configs.Duration, Default: "20s", Min: time.Millisecond, Doc: "period over which body_rate is judged; slower: 408"},
 			{Name: "body_rate", Type: configs.Size, Default: 64, Min: int64(1), Doc: "least bytes a second that a body must bring"},
@@ -33,6 +34,22 @@ func LimitsSpec() configs.BlockSpec {
 	}
 }
 
+// RouteLimitsSpec describes the block limits {} of a route: bounds of its own beside those of limits {} at the top level.
+func RouteLimitsSpec() configs.BlockSpec {
+	return configs.BlockSpec{
+		Name: "limits",
+		Doc:  "bounds of one route",
+		Attributes: []configs.Attribute{
+			{Name: "concurrency", Type: configs.Int, Default: 0, Words: map[string]any{"auto": 0}, Min: 1, Max: 1000000,
+				Doc: `handlers of the route that run at a time in a child; "auto": three quarters of the workers, all of them if no other route uses them`},
+			{Name: "queue", Type: configs.Int, Default: 0, Words: map[string]any{"auto": 0}, Min: 1, Max: 1000000,
+				Doc: `requests that wait for one of them, beyond it: 503; "auto": three quarters of the workers' queue, or all of it`},
+			{Name: "handler_timeout", Type: configs.Duration, Min: time.Duration(0), Example: `"5s"`, Doc: "as limits.handler_timeout, which is the default"},
+			{Name: "body", Type: configs.Size, Min: int64(0), Example: `"1MiB"`, Doc: "as limits.body, which is the default"},
+		},
+	}
+}
+
 // WorkersSpec describes the block workers {}: the child's pool.
 func WorkersSpec() configs.BlockSpec {
 	return configs.BlockSpec{
@@ -40,7 +57,7 @@ func WorkersSpec() configs.BlockSpec {
 		Doc:  "the workers of each child, on which handlers that may block run",
 		Attributes: []configs.Attribute{
 			{Name: "min", Type: configs.Int, Default: 2, Min: 0, Max: 100000, Doc: "workers that are always there"},
-			{Name: "max", Type: configs.Int, Default: 256, Min: 1, Max: 100000, Doc: "most workers"},
+			{Name: "max", Type: configs.Int, Default: 1024, Min: 1, Max: 100000, Doc: "most workers"},
 			{Name: "queue", Type: configs.Int, Default: 1024, Min: 1, Max: 1000000, Doc: "requests that wait for a worker; beyond it: 503"},
 			{Name: "idle", Type: configs.Duration, Default: "10s", Min: time.Millisecond, Doc: "after which a worker above min ends"},
 		},
@@ -91,6 +108,48 @@ func newLimits(b *configs.Block) limits {
 	l.bodyLeast = leastBytes(b.Size("body_rate"), l.bodyTimeout)
 	l.writeLeast = leastBytes(b.Size("write_rate"), l.writeTimeout)
 	return l
+}
+
+// routeLimits are those of one route. body and handlerTimeout are -1 for what limits {} of the top level says.
+type routeLimits struct {
+	concurrency, queue int // 0: a share of the pool's
+	body               int64
+	handlerTimeout     int64 // ns
+}
+
+// newRouteLimits joins what code says of a route with its limits {}, which may be nil and wins.
+func newRouteLimits(code web.Limits, b *configs.Block) routeLimits {
+	l := routeLimits{concurrency: max(0, code.Concurrency), queue: max(0, code.Queue), body: -1, handlerTimeout: -1}
+	if code.Body != 0 {
+		l.body = max(0, code.Body)
+	}
+	if code.HandlerTimeout != 0 {
+		l.handlerTimeout = max(0, int64(code.HandlerTimeout)) // 0: for ever
+	}
+	if b == nil {
+		return l
+	}
+	if n := b.Int("concurrency"); n != 0 {
+		l.concurrency = n
+	}
+	if n := b.Int("queue"); n != 0 {
+		l.queue = n
+	}
+	if b.Has("body") {
+		l.body = b.Size("body")
+	}
+	if b.Has("handler_timeout") {
+		l.handlerTimeout = int64(b.Duration("handler_timeout"))
+	}
+	return l
+}
+
+// bodyLimit is the largest body that ex may have.
+func (l *loop) bodyLimit(c *conn, ex *exchange) int64 {
+	if rt := ex.route; rt != nil && rt.limits.body >= 0 {
+		return rt.limits.body
+	}
+	return l.limits(c).body
 }
 
 // leastBytes is what rate (bytes a second) makes in period (ns), at least 1: a period without a single byte is always too slow.

@@ -7,7 +7,7 @@ type pipeline struct {
 	pending list
 	sending list
 	next    uint32 // sequence number of the next exchange
-	unsafe  uint32 // pending exchanges whose method is not safe
+	unsafe  uint32 // pending exchanges that run alone
 }
 
 // list is a queue of exchanges, linked through their next field. An exchange is in at most one.
@@ -94,6 +94,13 @@ func (p *pipeline) encoded() *exchange {
 	return ex
 }
 
+// drop takes the head out, whose response goes on without it.
+func (p *pipeline) drop() {
+	if ex := p.pending.pop(); !ex.safe {
+		p.unsafe--
+	}
+}
+
 // find returns the pending exchange with this sequence number, or nil.
 func (p *pipeline) find(sequence uint32) *exchange {
 	for ex := p.pending.first; ex != nil; ex = ex.next {
@@ -107,6 +114,21 @@ func (p *pipeline) find(sequence uint32) *exchange {
 // admits reports whether a request of this kind may start now: safe ones run side by side, an unsafe one alone.
 func (p *pipeline) admits(safe bool) bool {
 	return p.pending.first == nil || safe && p.unsafe == 0
+}
+
+// sent returns the exchange whose response is on its way, or nil.
+func (p *pipeline) sent() *exchange {
+	if p.sending.first != nil {
+		return p.sending.first
+	}
+	return p.pending.first
+}
+
+// crowded reports whether many requests wait before the gate of the head's route. A connection has one request there then: with whole
+// pipelines a few clients would take every place, and the others' requests would be refused.
+func (p *pipeline) crowded() bool {
+	ex := p.pending.first
+	return ex != nil && ex.route != nil && 2*ex.route.gate.waiting.length > ex.route.gate.queue
 }
 
 // answering reports whether the head's response has begun and is not yet encoded to its end: a stream, or a pulled body.

@@ -332,7 +332,8 @@ func TestConnectionCloseEndsThePipeline(t *testing.T) {
 	tc.wantClosed(reasonAnswered, 1)
 }
 
-// A handler's "Connection: close" is the last answer, whatever is pending behind it.
+// A handler's "Connection: close" stops further requests. Those behind it that have begun are answered, and the last of them closes: their
+// handlers have run, so their clients must not be left to guess (RFC 9112, 9.6).
 func TestHandlerClosesInMidPipeline(t *testing.T) {
 	gate := make(chan struct{})
 	tc := start(t, "", routes{
@@ -348,12 +349,40 @@ func TestHandlerClosesInMidPipeline(t *testing.T) {
 	tc.until("all have begun", func(l *loop) bool { return l.numbers.begun == 4 })
 	close(gate)
 	p.answer("GET")
-	if r := p.answer("GET"); string(r.Body) != "bye" || !r.Close {
-		t.Fatalf("%q, close %v", r.Body, r.Close)
+	for i, want := range []string{"bye", "x", "x"} {
+		if r := p.answer("GET"); string(r.Body) != want || r.Close != (i == 2) {
+			t.Fatalf("%q, close %v", r.Body, r.Close)
+		}
 	}
 	p.halfClose()
 	p.wantEnd()
 	tc.wantClosed(reasonServerClose, 1)
+}
+
+// The answer of HTTP/1.0 may end with its connection: what is pipelined behind it is not begun before that is known.
+func TestHTTP10IsNotPipelined(t *testing.T) {
+	gate := make(chan struct{})
+	tc := start(t, "", routes{
+		"GET /s": web.HandlerFunc(func(w *web.Response, r *web.Request) {
+			<-gate
+			w.WriteString("old")
+			w.Flush()
+		}),
+		"GET /x": text("x"),
+	})
+	p := tc.dial()
+	p.send("GET /s HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + getX)
+	tc.until("the first has begun", func(l *loop) bool { return l.numbers.begun == 1 && len(only(l).in) == len(getX) })
+	close(gate)
+	if r := p.answer("GET"); string(r.Body) != "old" || !r.Close {
+		t.Fatalf("%q, close %v", r.Body, r.Close)
+	}
+	p.wantEnd()
+	tc.onLoop(func(l *loop) {
+		if l.numbers.begun != 1 {
+			t.Errorf("%d requests have begun", l.numbers.begun)
+		}
+	})
 }
 
 // What is malformed in request k is answered after the answers 1 to k-1, and closes.

@@ -29,7 +29,10 @@ type pull struct {
 	err  error
 }
 
-var errSourcePanicked = errors.New("the source of a body panicked")
+var (
+	errSourcePanicked = errors.New("the source of a body panicked")
+	errSourceCount    = errors.New("the source of a body has read another number of bytes than fits")
+)
 
 // Run is the worker's part.
 func (p *pull) Run() {
@@ -56,6 +59,9 @@ func (p *pull) Run() {
 	if len(piece) > 0 {
 		for empty := 0; p.n == 0 && p.err == nil && empty < 100; empty++ { // a reader may return 0, nil; not for ever
 			p.n, p.err = p.source.Read(piece)
+		}
+		if p.n < 0 || p.n > len(piece) {
+			p.n, p.err = 0, errSourceCount
 		}
 		if p.n == 0 && p.err == nil {
 			p.err = io.ErrNoProgress

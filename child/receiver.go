@@ -83,7 +83,7 @@ func (l *loop) receive(c *conn, data []byte) int {
 			err   error
 		)
 		if r.isChunky {
-			n, piece, done, err = r.chunked.Feed(rest, &l.limits(c).http)
+			n, piece, done, err = r.unchunk(rest, &l.limits(c).http)
 		} else {
 			piece = rest[:min(int64(len(rest)), r.left)]
 			n = len(piece)
@@ -91,10 +91,10 @@ func (l *loop) receive(c *conn, data []byte) int {
 		}
 		taken += n
 		switch {
+		case len(piece) > 0 && !l.deliver(c, r, piece):
+			return len(data)
 		case err != nil:
 			l.bodyFailed(c, r, err)
-			return len(data)
-		case len(piece) > 0 && !l.deliver(c, r, piece):
 			return len(data)
 		case done:
 			l.bodyWhole(c, r)
@@ -105,7 +105,28 @@ func (l *loop) receive(c *conn, data []byte) int {
 	}
 }
 
-// deliver hands on content bytes; false: the body was refused and the connection is closing.
+// unchunk decodes src to its end, the end of the body, or an error. The content of many small chunks is gathered in place, in src, so
+// that it is delivered at once: a delivery costs more than decoding a chunk of a byte.
+func (r *receiver) unchunk(src []byte, lim *http1.Limits) (n int, content []byte, done bool, err error) {
+	from, to := 0, 0
+	for n < len(src) && !done {
+		taken, piece, last, err := r.chunked.Feed(src[n:], lim)
+		if err != nil {
+			return n, src[from:to], false, err
+		}
+		n, done = n+taken, last
+		at := n - len(piece)
+		switch {
+		case from == to:
+			from, to = at, n
+		default:
+			to += copy(src[to:], piece)
+		}
+	}
+	return n, src[from:to], done, nil
+}
+
+// deliver hands on content bytes; false: nobody takes more, for the connection is closing.
 func (l *loop) deliver(c *conn, r *receiver, piece []byte) bool {
 	r.got += int64(len(piece))
 	if r.ex == nil {
@@ -118,7 +139,7 @@ func (l *loop) deliver(c *conn, r *receiver, piece []byte) bool {
 		}
 		return true
 	}
-	if r.got > l.limits(c).body {
+	if r.got > l.bodyLimit(c, r.ex) {
 		l.bodyFailed(c, r, errBodyTooLarge)
 		return false
 	}
@@ -130,7 +151,7 @@ func (l *loop) deliver(c *conn, r *receiver, piece []byte) bool {
 	if len(r.buf) > collectMax {
 		l.streamBody(c, r)
 	}
-	return !c.has(flagClosed)
+	return c.receiver == r // not when that has closed the connection
 }
 
 // bodyWhole ends the body; the connection may carry the next request.
@@ -169,6 +190,12 @@ func (l *loop) bodyFailed(c *conn, r *receiver, err error) {
 	l.putReceiver(r)
 	if ex == nil {
 		l.stopParsing(c, reasonRefused)
+		if last := c.pipeline.pending.last; last != nil && last.finished && !last.answered() { // its own: nothing was begun behind it
+			l.discard(web.OutcomeOf(&last.resp))
+			last.keepAlive = false
+			web.Begin(&last.resp, last)
+			web.Error(&last.resp, statusOf(err))
+		}
 		return
 	}
 	c.current = nil
@@ -182,7 +209,7 @@ func (l *loop) bodyFailed(c *conn, r *receiver, err error) {
 		flow.fail(err)
 	}
 	l.stopParsing(c, reasonRefused)
-	if !ex.begunStream && !ex.finished {
+	if !ex.begunStream && !ex.pushing && !ex.finished {
 		l.supplant(c, ex, statusOf(err))
 	}
 }
@@ -193,6 +220,10 @@ func (r *receiver) forget() {
 	r.flow = nil
 	r.buf = nil
 }
+
+// wanted reports whether r takes a body whose handler has not returned: it comes in to its end, even behind an answer that has begun and
+// will close the connection.
+func (r *receiver) wanted() bool { return r != nil && r.ex != nil }
 
 // worthReading reports whether the rest of a body that nobody wants is read, so that the connection can go on.
 func (r *receiver) worthReading(ex *exchange) bool {

@@ -426,3 +426,47 @@ func TestSentBodiesAreFree(t *testing.T) {
 		}
 	}
 }
+
+// A source that claims to have read more than it was asked for, or less than nothing, is a failed one: the loop does not believe it.
+func TestSourceThatLies(t *testing.T) {
+	for _, claim := range []int{-1, 5, pullSize + 1} {
+		tc := start(t, "", routes{"/s": web.HandlerFunc(func(w *web.Response, _ *web.Request) {
+			w.SendReader(readerFunc(func([]byte) (int, error) { return claim, nil }), 4)
+		}), "/x": text("x")})
+		p := tc.dial()
+		p.send("GET /s HTTP/1.1\r\nHost: x\r\n\r\n")
+		if r, err := p.reader.Read("GET"); err == nil {
+			t.Errorf("%d: %+v", claim, r)
+		}
+		if r := tc.dial().get("/x"); string(r.Body) != "x" {
+			t.Errorf("%d: the child does not serve any more", claim)
+		}
+	}
+}
+
+// What cannot be sent is the handler's mistake, where it makes it; the fields of a Fixed belong to its status.
+func TestSendOfNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		serve  func(w *web.Response)
+		status int
+		body   string
+	}{
+		"no file":             {func(w *web.Response) { w.SendFile(nil, 0, 4) }, 500, "Internal Server Error\n"},
+		"no source":           {func(w *web.Response) { w.SendReader(nil, -1) }, 500, "Internal Server Error\n"},
+		"an interim Fixed":    {func(w *web.Response) { w.SendFixed(&web.Fixed{Status: 100}) }, 500, "Internal Server Error\n"},
+		"a Fixed and a 204":   {func(w *web.Response) { w.SendFixed(web.NewFixed(200, new(web.Header), []byte("f"))); w.SetStatus(204) }, 200, "f"},
+		"a Fixed and a 205":   {func(w *web.Response) { w.SendFixed(web.NewFixed(200, new(web.Header), []byte("f"))); w.SetStatus(205) }, 200, "f"},
+		"a Fixed and a page":  {func(w *web.Response) { w.SendFixed(web.NewFixed(204, new(web.Header), nil)); web.Error(w, 404) }, 404, "Not Found\n"},
+		"a Fixed 204 and 200": {func(w *web.Response) { w.SendFixed(web.NewFixed(204, new(web.Header), nil)); w.SetStatus(200) }, 204, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc := start(t, "", routes{"/s": web.HandlerFunc(func(w *web.Response, _ *web.Request) { c.serve(w) })})
+			p := tc.dial()
+			for range 2 {
+				if r := p.get("/s"); r.Status != c.status || string(r.Body) != c.body {
+					t.Errorf("%d %q", r.Status, r.Body)
+				}
+			}
+		})
+	}
+}

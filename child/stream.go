@@ -25,48 +25,62 @@ const (
 // A stream carries a response's body from its handler to the loop. The handler adds bytes under mu and waits while the window is
 // full; the loop takes them all at once and frames them.
 type stream struct {
-	ex     *exchange
-	fields []byte  // encoded field lines, framing included, without Date and Connection
-	status int     //
-	frame  framing // of the body
-	left   int64   // of a declared length: bytes that may still be written (handler's)
-	close  bool    // the handler asked for the connection to be closed
-	waits  bool    // Write may wait: the handler runs on a worker, not on the loop that would make room
+	preamble
+	ex    *exchange
+	left  int64 // of a declared length: bytes that may still be written (handler's)
+	waits bool  // Write may wait: the handler runs on a worker, not on the loop that would make room
 
 	mu     sync.Mutex
 	room   sync.Cond // the loop has taken bytes, or the client has gone
 	buf    []byte
-	posted bool // the loop will look
-	ended  bool // the handler has returned
-	failed bool // the client has gone
+	posted bool  // the loop will look
+	ended  bool  // the handler has returned
+	failed error // why nothing can be written any more: the client has gone, or the handler's deadline has passed
 }
 
-func newStream(ex *exchange) *stream {
-	s := &stream{ex: ex, waits: ex.dispatch}
+func newStream(ex *exchange, w *web.Response) *stream {
+	s := &stream{ex: ex, waits: ex.dispatch, preamble: ex.preamble(w)}
+	s.left = s.length
 	s.room.L = &s.mu
 	return s
 }
 
-// encodeHead makes the field lines. A Content-Length that the handler has set is kept and enforced.
-func (s *stream) encodeHead(w *web.Response) {
-	s.status = w.Status()
-	s.fields, s.close = appendFields(nil, w.Header())
+// A preamble is the head of a response that is sent before its content is known.
+type preamble struct {
+	fields []byte // encoded field lines, framing included, without Date and Connection
+	status int
+	length int64   // of framingLength
+	frame  framing // of the body
+	close  bool    // the handler asked for the connection to be closed
+}
+
+// preamble encodes the head of w. A Content-Length that the handler has set is kept, to be enforced.
+func (ex *exchange) preamble(w *web.Response) preamble {
+	p := preamble{status: w.Status()}
+	var announced bool
+	p.fields, p.close, announced = appendFields(nil, w.Header(), false)
+	trailers := ex.minor > 0 && (announced || w.Trailer().Len() > 0)
+	declared := declaredLength(w.Header())
 	switch {
-	case !http1.BodyAllowed(s.status):
-		s.frame = framingNone
-	case s.status == 205:
-		s.frame = framingNone
-		s.fields = http1.AppendContentLength(s.fields, 0)
-	case declaredLength(w.Header()) >= 0:
-		s.left = declaredLength(w.Header())
-		s.frame = framingLength
-		s.fields = http1.AppendContentLength(s.fields, s.left)
-	case s.ex.minor == 0:
-		s.frame, s.close = framingClose, true
+	case !http1.BodyAllowed(p.status):
+		p.frame = framingNone
+	case p.status == 205:
+		p.frame = framingNone
+		p.fields = http1.AppendContentLength(p.fields, 0)
+	case declared >= 0 && !trailers:
+		p.length = declared
+		p.frame = framingLength
+		p.fields = http1.AppendContentLength(p.fields, declared)
+	case ex.minor == 0:
+		p.frame, p.close = framingClose, true
 	default:
-		s.frame = framingChunked
-		s.fields = append(s.fields, "Transfer-Encoding: chunked\r\n"...)
+		p.frame = framingChunked
+		p.fields = append(p.fields, "Transfer-Encoding: chunked\r\n"...)
+		if trailers {
+			p.fields = appendAnnouncement(p.fields, w)
+		}
 	}
+	return p
 }
 
 // declaredLength returns the Content-Length that a handler has set, or -1.
@@ -87,12 +101,12 @@ func (s *stream) write(p []byte) (int, error) {
 	defer s.mu.Unlock()
 	written := 0
 	for len(p) > 0 {
-		for s.waits && len(s.buf) >= streamWindow && !s.failed {
+		for s.waits && len(s.buf) >= streamWindow && s.failed == nil {
 			s.post()
 			s.room.Wait()
 		}
-		if s.failed {
-			return written, errClientGone
+		if s.failed != nil {
+			return written, s.failed
 		}
 		n := len(p)
 		if s.waits {
@@ -116,19 +130,17 @@ func (s *stream) write(p []byte) (int, error) {
 func (s *stream) post() {
 	if !s.posted {
 		s.posted = true
-		ex := s.ex
-		ex.loop.post(event{kind: eventStreamed, fd: ex.fd, serial: ex.serial, sequence: ex.sequence, ex: ex})
+		s.ex.post(eventStreamed)
 	}
 }
 
 func (s *stream) flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failed {
-		return errClientGone
+	if s.failed == nil {
+		s.post()
 	}
-	s.post()
-	return nil
+	return s.failed
 }
 
 // end is called when the handler has returned; the completion makes the loop look.
@@ -138,10 +150,12 @@ func (s *stream) end() {
 	s.mu.Unlock()
 }
 
-// fail lets every Write return an error.
-func (s *stream) fail() {
+// fail lets every Write return err, or the error of an earlier fail.
+func (s *stream) fail(err error) {
 	s.mu.Lock()
-	s.failed = true
+	if s.failed == nil {
+		s.failed = err
+	}
 	s.buf = nil
 	s.room.Broadcast()
 	s.mu.Unlock()

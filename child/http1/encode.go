@@ -1,9 +1,11 @@
 package http1
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
 
-// Field is a header or trailer field to be sent.
-type Field struct{ Name, Value string }
+	"github.com/tined/tined/child/web"
+)
 
 // ValidFieldName reports whether name is a token (RFC 9110, 5.1).
 func ValidFieldName(name string) bool { return validToken(bytesOf(name)) }
@@ -56,15 +58,49 @@ func AppendChunkSize(dst []byte, n int) []byte {
 }
 
 // AppendLastChunk appends the last chunk, the trailer section and the empty line. Trailer fields that are invalid or
-// not allowed there (RFC 9110, 6.5.1) are left out.
-func AppendLastChunk(dst []byte, trailers []Field) []byte {
+// not allowed there (RFC 9110, 6.5.1) are left out; nil stands for none.
+func AppendLastChunk(dst []byte, trailer *web.Header) []byte {
 	dst = append(dst, "0\r\n"...)
-	for _, f := range trailers {
-		if TrailerAllowed(f.Name) {
-			dst, _ = AppendField(dst, f.Name, f.Value)
+	if trailer != nil {
+		for name, value := range trailer.All() {
+			if TrailerAllowed(name) {
+				dst, _ = AppendField(dst, name, value)
+			}
 		}
 	}
 	return append(dst, "\r\n"...)
+}
+
+// AppendTrailerNames appends the Trailer field line that announces the fields of a trailer section (RFC 9110, 6.6.2),
+// each name once, with its CRLF; nothing when none of them is allowed there.
+func AppendTrailerNames(dst []byte, trailer *web.Header) []byte {
+	start := len(dst)
+	for i := range trailer.Len() {
+		name := trailer.At(i).Name
+		if !TrailerAllowed(name) || named(trailer, name, i) {
+			continue
+		}
+		if len(dst) == start {
+			dst = append(dst, "Trailer: "...)
+		} else {
+			dst = append(dst, ", "...)
+		}
+		dst = append(dst, name...)
+	}
+	if len(dst) == start {
+		return dst
+	}
+	return append(dst, "\r\n"...)
+}
+
+// named reports whether one of the first n fields is called name.
+func named(h *web.Header, name string, n int) bool {
+	for i := range n {
+		if strings.EqualFold(h.At(i).Name, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // TrailerAllowed reports whether a field may be sent, and is accepted, in a trailer section (RFC 9110, 6.5.1).

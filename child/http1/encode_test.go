@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/tined/tined/child/web"
 )
 
 func TestStatusLine(t *testing.T) {
@@ -79,10 +81,36 @@ func TestAppendChunks(t *testing.T) {
 		wire = append(wire, chunk...)
 		wire = AppendEnd(wire)
 	}
-	wire = AppendLastChunk(wire, []Field{{"X", "y"}, {"Content-Length", "5"}, {"Bad Name", "y"}, {"Z", "a\nb"}, {"W", "w"}})
+	wire = AppendLastChunk(wire, trailer("X", "y", "Content-Length", "5", "Bad Name", "y", "Z", "a\nb", "W", "w"))
 	var c Chunked
 	if got := decode(&c, wire, nil); !got.Done || got.N != len(wire) || got.Data != strings.Join(chunks, "") || got.Trailers != "[X|y][W|w]" {
 		t.Errorf("done %v, %d of %d bytes, trailers %q, error %v", got.Done, got.N, len(wire), got.Trailers, got.Err)
+	}
+}
+
+// trailer makes a trailer section of names and values.
+func trailer(pairs ...string) *web.Header {
+	h := new(web.Header)
+	for i := 0; i < len(pairs); i += 2 {
+		h.Add(pairs[i], pairs[i+1])
+	}
+	return h
+}
+
+func TestAppendTrailerNames(t *testing.T) {
+	for _, c := range []struct {
+		trailer *web.Header
+		want    string
+	}{
+		{trailer(), ""},
+		{trailer("Digest", "x"), "Trailer: Digest\r\n"},
+		{trailer("A", "1", "B", "2", "a", "3"), "Trailer: A, B\r\n"},
+		{trailer("Content-Length", "1", "Set-Cookie", "a=b", "Trailer", "x", "no name", "x", "a\r\nB", "x"), ""},
+		{trailer("Content-Length", "1", "C", "2"), "Trailer: C\r\n"},
+	} {
+		if got := string(AppendTrailerNames([]byte("x"), c.trailer)); got != "x"+c.want {
+			t.Errorf("%v: %q, want %q", *c.trailer, got, c.want)
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func (p *Parser) noteHost(at Span, value []byte) *Error {
 	if !validAuthority(value, false) {
 		return errHost
 	}
-	if p.Head.Form == OriginForm || p.Head.Form == AsteriskForm {
+	if p.Head.Host == (Span{}) { // else the target's authority wins (RFC 9112, 3.2.2)
 		p.Head.Host = at
 	}
 	return nil

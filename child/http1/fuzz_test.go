@@ -115,7 +115,7 @@ func FuzzChunkedSplit(f *testing.F) {
 		}
 		if len(input) > 0 {
 			wire := append(AppendChunkSize(nil, len(input)), input...)
-			wire = AppendLastChunk(AppendEnd(wire), []Field{{"X", string(input)}})
+			wire = AppendLastChunk(AppendEnd(wire), trailer("X", string(input)))
 			got := decode(&c, wire, nil)
 			if !got.Done && got.Err.Status != 431 || got.Done && (got.N != len(wire) || got.Data != string(input)) {
 				t.Fatalf("encoded %q, decoded %+v", wire, got)

@@ -110,6 +110,9 @@ func (p *Parser) parseOtherForm(line []byte, start, pathEnd, end int) *Error {
 	if path == pathEnd {
 		// An empty path is "/" (RFC 9110, 4.2.3): there is one before the authority.
 		h.Path, h.HasEscape = span(authority-1, authority), false
+		if h.MethodID == MethodOptions && i == len("http") && !h.HasQuery {
+			h.Form = AsteriskForm // what the last proxy makes of it (RFC 9112, 3.2.4)
+		}
 		return nil
 	}
 	h.Path = span(path, pathEnd)

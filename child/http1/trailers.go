@@ -1,17 +1,17 @@
 package http1
 
 // forbiddenTrailers are the fields that must not come after the content, since they are needed before it (RFC 9110,
-// 6.5.1: framing, routing, request modifiers, authentication, response control, content format), and those that are
-// about the connection (7.6.1). All in lower case, by length.
+// 6.5.1: framing, routing, request modifiers, authentication, content format), and those that are about the connection
+// (7.6.1). Fields that mean nothing in a request, such as Expires, do no harm. All in lower case, by length.
 var forbiddenTrailers = func() (byLength [32][]string) {
 	for _, name := range []string{
-		"transfer-encoding", "trailer", "te", // framing; Content-Length is in the rule below
+		"transfer-encoding", "content-length", "trailer", "te", // framing
+		"content-encoding", "content-range", "content-type", // content format
 		"host", "max-forwards", "forwarded", "via", // routing
 		"cache-control", "expect", "pragma", "range", "prefer", // request modifiers
 		"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range",
 		"authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", // authentication
 		"cookie", "set-cookie",
-		"age", "date", "expires", "location", "retry-after", "vary", "warning", // response control
 		"connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings", // connection
 		"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", // routing, by custom
 		"origin", "referer",
@@ -21,13 +21,8 @@ var forbiddenTrailers = func() (byLength [32][]string) {
 	return byLength
 }()
 
-// forbiddenTrailer reports whether a field may not stand in a trailer section: one of the list, or any Content-*
-// but Content-Digest, which is made to be sent there (RFC 9530, 2).
+// forbiddenTrailer reports whether a field may not stand in a trailer section.
 func forbiddenTrailer(name []byte) bool {
-	const prefix = "content-"
-	if len(name) >= len(prefix) && equalFold(name[:len(prefix)], prefix) {
-		return len(name) != len("content-digest") || !equalFold(name, "content-digest")
-	}
 	if len(name) >= len(forbiddenTrailers) {
 		return false
 	}

@@ -73,12 +73,12 @@ func (r *Router[T]) Site(listener int, host string) int {
 }
 
 // Lookup finds the site and then the route within it, as web.Patterns.Lookup does.
-// Without a site it is -1 and web.NotFound.
+// Without a site it is -1 and web.Missing.
 func (r *Router[T]) Lookup(listener int, host, method, path string, m *web.Match) (value T, site int, result web.Result) {
 	site = r.Site(listener, host)
 	if site == none {
 		m.Reset()
-		return value, none, web.NotFound
+		return value, none, web.Missing
 	}
 	value, result = r.sites[site].Routes.Lookup(method, path, m)
 	return value, site, result

@@ -109,7 +109,7 @@ func TestSite(t *testing.T) {
 func TestLookup(t *testing.T) {
 	r := testRouter(t)
 	m := web.Match{Params: []web.Param{{Name: "old"}}, Location: "/old", Allow: "OLD"}
-	if v, site, result := r.Lookup(2, "shop.example", "GET", "/", &m); v != "" || site != -1 || result != web.NotFound {
+	if v, site, result := r.Lookup(2, "shop.example", "GET", "/", &m); v != "" || site != -1 || result != web.Missing {
 		t.Error(v, site, result)
 	}
 	if len(m.Params) != 0 || m.Location != "" || m.Allow != "" {
@@ -127,7 +127,7 @@ func TestLookup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, site, result := empty.Lookup(0, "x", "GET", "/", &m); site != 0 || result != web.NotFound {
+	if _, site, result := empty.Lookup(0, "x", "GET", "/", &m); site != 0 || result != web.Missing {
 		t.Error(site, result)
 	}
 	if !r.Names("HEAD") || r.Names("PUT") {

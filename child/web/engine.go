@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
+	"time"
 )
 
 // This file is the seam between handlers and the server that runs them; handlers have no use for it.
@@ -13,14 +15,35 @@ import (
 type Engine interface {
 	// Context returns the exchange's context.
 	Context() context.Context
+	// Addrs returns both ends of the connection itself, zero for a unix socket: peer is the client, or the proxy before it.
+	Addrs() (local, peer netip.AddrPort)
+	// Inform sends an informational response (1xx but 101), before the head. It does not wait.
+	Inform(status int, h *Header) error
+	// SetDeadlines bounds how long reading the body and writing the response may take, instead of the server's limits. nil: as it was;
+	// the zero time: no bound.
+	SetDeadlines(read, write *time.Time) error
 	// Stream sends the head of w and lets Write follow.
 	Stream(w *Response) error
 	// Write adds p to the streamed body and waits while too much is unsent.
 	Write(p []byte) (int, error)
 	// Flush asks for what was written to be sent now.
 	Flush() error
+	// Push sends the head of w and lets the handler return while the response goes on.
+	Push(w *Response) (Pusher, error)
 	// Detach takes the connection out of the server.
 	Detach() (net.Conn, []byte, error)
+}
+
+// A Pusher is the server's end of a PushStream. Its methods may be called by any goroutine and never wait.
+type Pusher interface {
+	// Push queues p, which it copies: all of it or nothing.
+	Push(p []byte) error
+	// Close ends the response.
+	Close() error
+	// Done is closed when the response is over, by Close or by the client.
+	Done() <-chan struct{}
+	// Draining is closed when the server begins to drain.
+	Draining() <-chan struct{}
 }
 
 // BodyKind says which field of an Outcome holds the body.
@@ -51,10 +74,13 @@ type Outcome struct {
 	Reader io.Reader
 }
 
-// OutcomeOf returns what the handler has left in w. For BodyCollected, Bytes holds what was collected.
+// OutcomeOf returns what the handler has left in w. For BodyCollected, Bytes holds what was collected; of a Fixed the status is its own.
 func OutcomeOf(w *Response) *Outcome {
-	if w.outcome.Kind == BodyCollected {
+	switch w.outcome.Kind {
+	case BodyCollected:
 		w.outcome.Bytes = w.buf
+	case BodyFixed:
+		w.outcome.Status = w.outcome.Fixed.Status // its fields were encoded for this one
 	}
 	return &w.outcome
 }
@@ -63,9 +89,21 @@ func OutcomeOf(w *Response) *Outcome {
 func Begin(w *Response, e Engine) {
 	w.outcome = Outcome{Status: 200}
 	w.header.Reset()
+	w.trailer.Reset()
 	w.engine = e
 	w.buf = w.buf[:0]
 	w.stream = false
+	w.filters, w.stations, w.content = w.filters[:0], nil, nil
+}
+
+// idleBuffer is the largest buffer that a response keeps while it is not in use, in bytes.
+const idleBuffer = 4 << 10
+
+// Rest is called before w lies idle: the buffer of an unusually long answer is not kept.
+func Rest(w *Response) {
+	if cap(w.buf) > idleBuffer {
+		w.buf = nil
+	}
 }
 
 // Retry empties w for another answer, if nothing has been sent: what a server does after a panic.
@@ -83,7 +121,7 @@ func Accept(r *Request, e Engine) {
 	r.Header.Reset()
 	r.Body = Body{length: 0}
 	r.params = r.params[:0]
-	r.query = nil
+	r.forget()
 	r.engine = e
 }
 
@@ -94,6 +132,15 @@ func AddField(r *Request, name, value string) {
 
 // SetParams sets what PathValue returns; params is copied.
 func SetParams(r *Request, params []Param) { r.params = append(r.params[:0], params...) }
+
+// SetPattern sets what Pattern returns.
+func SetPattern(r *Request, p *Pattern) { r.pattern = p }
+
+// SetRelayed says that a trusted proxy has sent r. One that only passes bytes on, behind a PROXY header, has not.
+func SetRelayed(r *Request) { r.relayed = true }
+
+// Relayed reports whether a trusted proxy has sent r, so that what proxies write into the header is its word and not the client's.
+func Relayed(r *Request) bool { return r.relayed }
 
 // SetBody sets the content: bytes that are here, then what stream yields (nil: nothing). length is the announced length, -1 for chunked.
 func SetBody(r *Request, length int64, bytes []byte, stream io.Reader) {
@@ -119,7 +166,7 @@ func NewFixed(status int, header *Header, body []byte) *Fixed {
 	f := &Fixed{Status: status, Body: body}
 	for i := range header.fields {
 		name, value := header.fields[i].Name, header.fields[i].Value
-		if !validName(name) || !validValue(value) || serverField(name) {
+		if !validName(name) || !validValue(value) || serverField(name) || value == "" && equalFold(name, "Content-Type") {
 			continue
 		}
 		f.Fields = append(f.Fields, name...)

@@ -48,6 +48,23 @@ func (h *Header) Values(name string) []string {
 	return values
 }
 
+// HasToken reports whether token is an element of the field called name, a comma-separated list in one line or several, without regard to
+// case (RFC 9110, 5.6.1), as in HasToken("Connection", "upgrade"). Parameters of an element do not count: "gzip;q=0" has "gzip".
+func (h *Header) HasToken(name, token string) bool {
+	for i := range h.fields {
+		if !equalFold(h.fields[i].Name, name) {
+			continue
+		}
+		for element := range strings.SplitSeq(h.fields[i].Value, ",") {
+			element, _, _ = strings.Cut(element, ";")
+			if strings.EqualFold(trim(element), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Add appends a field line.
 func (h *Header) Add(name, value string) {
 	h.fields = append(h.fields, Field{Name: name, Value: value})

@@ -98,3 +98,15 @@ func TestHeaderReusesMemory(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestHasToken(t *testing.T) {
+	var h web.Header
+	h.Add("Connection", "keep-alive, Upgrade")
+	h.Add("connection", " x ;q=1")
+	h.Add("Other", "close")
+	for token, want := range map[string]bool{"upgrade": true, "KEEP-ALIVE": true, "X": true, "close": false, "up": false, "keep-alive, Upgrade": false, "": false} {
+		if h.HasToken("CONNECTION", token) != want {
+			t.Errorf("%q: %v", token, !want)
+		}
+	}
+}

@@ -12,6 +12,7 @@ func TestMux(t *testing.T) {
 	m.HandleFunc("GET /items/{id}", func(r *web.Request) string { return "item " + r.PathValue("id") })
 	m.HandleFunc("GET /items/new", func(*web.Request) string { return "new" })
 	m.HandleFunc("/files/", func(r *web.Request) string { return "files " + r.Path })
+	m.HandleFunc("OPTIONS /asked", func(*web.Request) string { return "" })
 	m.Handle("POST /items/{id}", web.HandlerFunc(func(w *web.Response, _ *web.Request) { w.SetStatus(201) }))
 	tests := []struct {
 		method, target string
@@ -24,7 +25,10 @@ func TestMux(t *testing.T) {
 		{"GET", "/items/new", 200, "new", "", ""},
 		{"HEAD", "/items/new", 200, "", "", ""},
 		{"POST", "/items/7", 201, "", "", ""},
-		{"DELETE", "/items/7", 405, "Method Not Allowed\n", "", "GET, HEAD, POST"},
+		{"DELETE", "/items/7", 405, "Method Not Allowed\n", "", "GET, HEAD, POST, OPTIONS"},
+		{"OPTIONS", "/items/7", 204, "", "", "GET, HEAD, POST, OPTIONS"},
+		{"OPTIONS", "/files/x", 200, "files /files/x", "", ""},
+		{"DELETE", "/asked", 405, "Method Not Allowed\n", "", "OPTIONS"},
 		{"GET", "/nothing", 404, "Not Found\n", "", ""},
 		{"GET", "/files?a=b", 307, "", "/files/?a=b", ""},
 		{"GET", "/files/x/../y?a", 307, "", "/files/y?a", ""},

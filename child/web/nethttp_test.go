@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -16,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -121,190 +119,6 @@ func TestHTTPChunkedBody(t *testing.T) {
 	if resp.Text() != "abcd 7" {
 		t.Error(resp.Text())
 	}
-}
-
-func TestHTTPResponse(t *testing.T) {
-	long := strings.Repeat("x", 100<<10)
-	tests := []struct {
-		name     string
-		serve    func(w http.ResponseWriter, r *http.Request)
-		status   int
-		body     string
-		typ      string
-		length   int64
-		headLen  int64
-		streamed bool
-	}{
-		{"nothing", func(http.ResponseWriter, *http.Request) {}, 200, "", "", 0, -1, false},
-		{"text", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }, 200, "hello", "text/plain; charset=utf-8", 5, 5, false},
-		{"html in pieces", func(w http.ResponseWriter, _ *http.Request) {
-			io.WriteString(w, "<ht")
-			io.WriteString(w, "ml>")
-		}, 200, "<html>", "text/html; charset=utf-8", 6, 6, false},
-		{"type of the handler", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("content-type", "a/b")
-			io.WriteString(w, "<html>")
-		}, 200, "<html>", "a/b", 6, 6, false},
-		{"encoded", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Encoding", "gzip")
-			io.WriteString(w, "<html>")
-		}, 200, "<html>", "", 6, 6, false},
-		{"long", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, long) }, 200, long, "text/plain; charset=utf-8", -1, int64(len(long)), true},
-		{"long with a length", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", strconv.Itoa(len(long)))
-			io.Copy(w, strings.NewReader(long))
-		}, 200, long, "text/plain; charset=utf-8", int64(len(long)), int64(len(long)), true},
-		{"no content", func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(204)
-			if _, err := w.Write([]byte("x")); !errors.Is(err, http.ErrBodyNotAllowed) {
-				t.Errorf("Write after 204: %v", err)
-			}
-		}, 204, "", "", -1, -1, false},
-		{"not modified", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, 304, "", "", -1, -1, false},
-		{"unusual status", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(799) }, 799, "", "", 0, -1, false},
-		{"early hints first", func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(103)
-			w.WriteHeader(201)
-			w.WriteHeader(500) // superfluous
-		}, 201, "", "", 0, -1, false},
-		{"header after WriteHeader", func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(202)
-			w.Header().Set("Content-Type", "late/late")
-			io.WriteString(w, "a")
-		}, 202, "a", "text/plain; charset=utf-8", 1, 1, false},
-		{"more than declared", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", "3")
-			io.WriteString(w, "abc")
-			if _, err := io.WriteString(w, "d"); !errors.Is(err, http.ErrContentLength) {
-				t.Errorf("Write beyond Content-Length: %v", err)
-			}
-		}, 200, "abc", "text/plain; charset=utf-8", 3, 3, false},
-		{"nonsense declared", func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", "many")
-			io.WriteString(w, "abc")
-		}, 200, "abc", "text/plain; charset=utf-8", 3, 3, false},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			resp := webtest.Get(serve(test.serve), "/")
-			if resp.Status != test.status || resp.Text() != test.body || resp.Header.Get("Content-Type") != test.typ || resp.Length != test.length ||
-				resp.Streamed != test.streamed || resp.Cut {
-				t.Errorf("GET: %d, %d bytes, type %q, length %d, streamed %t, cut %t", resp.Status, len(resp.Body), resp.Header.Get("Content-Type"),
-					resp.Length, resp.Streamed, resp.Cut)
-			}
-			resp = webtest.Head(serve(test.serve), "/")
-			if resp.Status != test.status || len(resp.Body) > 0 || resp.Header.Get("Content-Type") != test.typ || resp.Length != test.headLen {
-				t.Errorf("HEAD: %d, %d bytes, type %q, length %d", resp.Status, len(resp.Body), resp.Header.Get("Content-Type"), resp.Length)
-			}
-		})
-	}
-}
-
-func TestHTTPHeader(t *testing.T) {
-	resp := webtest.Get(serve(func(w http.ResponseWriter, _ *http.Request) {
-		h := w.Header()
-		h["X-Two"] = []string{"1", " 2 "}
-		h.Set("X-Split", "a\r\nSet-Cookie: b")
-		h["bad name"] = []string{"x"}
-		h.Set("Trailer", "X-Sum")
-		h.Set("X-Sum", "early")
-		h.Set(http.TrailerPrefix+"X-Other", "x")
-		h.Set("Connection", "close")
-	}), "/")
-	var lines []string
-	for name, value := range resp.Header.All() {
-		lines = append(lines, name+": "+value)
-	}
-	want := []string{"X-Split: a  Set-Cookie: b", "X-Two: 1", "X-Two: 2"}
-	if !reflect.DeepEqual(lines, want) || !resp.Closing {
-		t.Errorf("header %q, closing %t; want %q", lines, resp.Closing, want)
-	}
-}
-
-func mustAbort(t *testing.T, h web.Handler) {
-	t.Helper()
-	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
-			t.Errorf("panic with %v, want http.ErrAbortHandler", v)
-		}
-	}()
-	webtest.Get(h, "/")
-}
-
-func TestHTTPAborts(t *testing.T) {
-	mustAbort(t, serve(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
-	mustAbort(t, serve(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "10")
-		io.WriteString(w, "short")
-	}))
-	mustAbort(t, serve(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "10")
-		io.WriteString(w, "short")
-		w.(http.Flusher).Flush()
-	}))
-}
-
-func TestHTTPFlush(t *testing.T) {
-	var seen strings.Builder
-	h := serve(func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, "<html>")
-		if err := http.NewResponseController(w).Flush(); err != nil {
-			t.Error(err)
-		}
-		if seen.String() != "<html>" {
-			t.Errorf("flushed: %q", seen.String())
-		}
-		io.WriteString(w, "b")
-	})
-	resp := webtest.Do(h, webtest.Request{Tee: &seen})
-	if !resp.Streamed || resp.Text() != "<html>b" || resp.Header.Get("Content-Type") != "text/html; charset=utf-8" {
-		t.Errorf("%t %q %q", resp.Streamed, resp.Text(), resp.Header.Get("Content-Type"))
-	}
-	ctx, leave := context.WithCancel(context.Background())
-	leave()
-	webtest.Do(serve(func(w http.ResponseWriter, r *http.Request) {
-		if err := http.NewResponseController(w).Flush(); err == nil || r.Context().Err() == nil {
-			t.Errorf("the client has gone: Flush %v, context %v", err, r.Context().Err())
-		}
-	}), webtest.Request{Context: ctx})
-}
-
-func TestHTTPHijack(t *testing.T) {
-	server, client := net.Pipe()
-	defer client.Close()
-	received := make(chan string)
-	go func() {
-		b, _ := io.ReadAll(client)
-		received <- string(b)
-	}()
-	h := serve(func(w http.ResponseWriter, _ *http.Request) {
-		conn, rw, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := rw.Reader.Buffered(); n != 5 {
-			t.Errorf("%d bytes are buffered", n)
-		}
-		b := make([]byte, 5)
-		io.ReadFull(rw, b)
-		fmt.Fprintf(rw, "you said %s", b)
-		rw.Flush()
-		conn.Close()
-		if _, err := w.Write([]byte("x")); !errors.Is(err, http.ErrHijacked) {
-			t.Errorf("Write after Hijack: %v", err)
-		}
-	})
-	if resp := webtest.Do(h, webtest.Request{Conn: server, Unread: []byte("hello")}); !resp.Detached {
-		t.Error("not detached")
-	}
-	if got := <-received; got != "you said hello" {
-		t.Error(got)
-	}
-	webtest.Get(serve(func(w http.ResponseWriter, _ *http.Request) {
-		if _, _, err := http.NewResponseController(w).Hijack(); !errors.Is(err, http.ErrNotSupported) {
-			t.Errorf("without a connection: %v", err)
-		}
-	}), "/")
 }
 
 func TestHTTPServeMux(t *testing.T) {
@@ -428,4 +242,16 @@ func BenchmarkHTTP(b *testing.B) {
 		web.Begin(&w, nil)
 		h.Serve(&w, &r)
 	}
+}
+
+func ExampleHTTP() {
+	var mux web.Mux
+	mux.Handle("GET /items/{id}", web.HTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		fmt.Fprintf(w, "item %s by %s", r.PathValue("id"), r.Pattern)
+		w.Header().Set("X-Sum", "42")
+	})))
+	answer := webtest.Get(&mux, "/items/7")
+	fmt.Println(answer.Text(), answer.Trailer.Get("X-Sum"))
+	// Output: item 7 by GET /items/{id} 42
 }

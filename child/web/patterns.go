@@ -31,12 +31,12 @@ type Result int
 
 const (
 	Found            Result = iota + 1 // a value, Match.Params, Match.Pattern
-	Redirect                           // Match.Location: the same thing under its proper path (307)
-	NotFound                           // no pattern fits the path (404)
+	Moved                              // Match.Location: the same thing under its proper path (307)
+	Missing                            // no pattern fits the path (404)
 	MethodNotAllowed                   // Match.Allow: the methods that would be served (405)
 )
 
-var resultNames = [...]string{"", "Found", "Redirect", "NotFound", "MethodNotAllowed"}
+var resultNames = [...]string{"", "Found", "Moved", "Missing", "MethodNotAllowed"}
 
 func (r Result) String() string {
 	if r < Found || r > MethodNotAllowed {
@@ -56,7 +56,7 @@ type Param struct{ Name, Value string }
 type Match struct {
 	Params   []Param
 	Pattern  *Pattern // nil unless Found; shared, read-only
-	Location string   // path of a Redirect, safe to send; the caller appends the query
+	Location string   // path of Moved, safe to send; the caller appends the query
 	Allow    string   // "GET, HEAD", sorted
 }
 
@@ -180,12 +180,12 @@ func (p *Patterns[T]) Names(method string) bool { return slices.Contains(p.metho
 
 // Lookup finds the route of a request and fills m. The path is that of the request
 // target, without query, still percent-encoded: it is split into segments first, and
-// each is decoded by itself. A path that does not begin with a slash is NotFound.
+// each is decoded by itself. A path that does not begin with a slash is Missing.
 //
-// An unclean path ("//", "/./", "/../", dots encoded or not) is a Redirect to the
-// clean one. A path that nothing matches exactly is a Redirect to itself with a slash
-// at the end, if that is matched exactly. One Redirect does both, so none leads to
-// another (unless the path is badly percent-encoded). An unclean path is a Redirect
+// An unclean path ("//", "/./", "/../", dots encoded or not) is Moved to the
+// clean one. A path that nothing matches exactly is Moved to itself with a slash
+// at the end, if that is matched exactly. One move does both, so none leads to
+// another (unless the path is badly percent-encoded). An unclean path is Moved
 // even if nothing serves the clean one.
 //
 // Lookup does not allocate when it returns Found and the path has no '%'.
@@ -210,7 +210,7 @@ func (p *Patterns[T]) Lookup(method, path string, m *Match) (value T, result Res
 	}
 
 	if path == "" || path[0] != '/' {
-		return value, NotFound
+		return value, Missing
 	}
 	unclean := !isClean(path)
 	if unclean {
@@ -223,11 +223,11 @@ func (p *Patterns[T]) Lookup(method, path string, m *Match) (value T, result Res
 	case s.slash:
 		m.Params = m.Params[:0]
 		m.Location = location(path + "/")
-		return value, Redirect
+		return value, Moved
 	case unclean:
 		m.Params = m.Params[:0]
 		m.Location = location(path)
-		return value, Redirect
+		return value, Moved
 	case r != nil:
 		for i := range m.Params {
 			m.Params[i].Name = r.pattern.names[i]
@@ -241,7 +241,7 @@ func (p *Patterns[T]) Lookup(method, path string, m *Match) (value T, result Res
 		m.Allow = strings.Join(methods, ", ")
 		return value, MethodNotAllowed
 	}
-	return value, NotFound
+	return value, Missing
 }
 
 // A search is the state of one walk through the tree.

@@ -37,7 +37,7 @@ func answer(p *Patterns[string], method, path string) string {
 			s += fmt.Sprintf(" %s=%q", param.Name, param.Value)
 		}
 		return s
-	case Redirect:
+	case Moved:
 		return "-> " + m.Location
 	case MethodNotAllowed:
 		return "405 " + m.Allow
@@ -405,7 +405,7 @@ func FuzzLookup(f *testing.F) {
 				if len(m.Params) != len(m.Pattern.names) {
 					t.Fatalf("%q: params %q of %q", path, m.Params, m.Pattern)
 				}
-			case Redirect:
+			case Moved:
 				checkRedirect(t, p, method, path, m.Location)
 			}
 		}
@@ -424,7 +424,7 @@ func checkRedirect(t *testing.T, p *Patterns[string], method, path, to string) {
 		t.Fatalf("%q leads to the unclean %q", path, to)
 	}
 	var m Match
-	if _, result := p.Lookup(method, to, &m); result == Redirect {
+	if _, result := p.Lookup(method, to, &m); result == Moved {
 		// A slash may still be missing, once.
 		if m.Location != to+"/" {
 			t.Fatalf("%q leads to %q, that to %q", path, to, m.Location)
@@ -516,6 +516,6 @@ func ExamplePatterns() {
 	// /posts/7 Found GET /posts/{id} [{id 7}]
 	// /posts/new Found GET /posts/new []
 	// /files/a/b Found /files/{path...} [{path a/b}]
-	// /files Redirect /files/ []
-	// /a/../b Redirect /b []
+	// /files Moved /files/ []
+	// /a/../b Moved /b []
 }

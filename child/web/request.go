@@ -1,10 +1,9 @@
 package web
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
+	"mime/multipart"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -24,12 +23,32 @@ type Request struct {
 	Header Header
 	Body   Body
 
-	// RemoteAddr is the client's address; it is the zero AddrPort for a connection over a unix socket.
+	// Scheme is "http", or "https" when a trusted proxy says that the client came so (see trusted_proxies).
+	Scheme string
+
+	// RemoteAddr is the client's address: of the connection, or, behind trusted proxies, the one that they tell, with the port 0 when
+	// they tell none. It is the zero AddrPort for a connection over a unix socket.
 	RemoteAddr netip.AddrPort
 
-	params []Param
-	query  url.Values
-	engine Engine
+	// What ParseForm and ParseMultipartForm have read, nil before: Form holds the fields of the content and the query's, PostForm those
+	// of the content only, MultipartForm the files too.
+	Form, PostForm url.Values
+	MultipartForm  *multipart.Form
+
+	params  []Param
+	pattern *Pattern
+	query   url.Values
+	ctx     context.Context // set by SetContext, else the engine's
+	engine  Engine
+	byPart  bool // MultipartReader has the content
+	relayed bool // a trusted proxy has sent it
+}
+
+// forget empties what is made on demand.
+func (r *Request) forget() {
+	r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
+	r.pattern, r.query, r.ctx = nil, nil, nil
+	r.byPart, r.relayed = false, false
 }
 
 // PathValue returns the value of the wildcard called name in the pattern that matched, percent-decoded, or "".
@@ -40,6 +59,44 @@ func (r *Request) PathValue(name string) string {
 		}
 	}
 	return ""
+}
+
+// SetPathValue sets what PathValue returns for name: for handlers that route by themselves.
+func (r *Request) SetPathValue(name, value string) {
+	for i := range r.params {
+		if r.params[i].Name == name {
+			r.params[i].Value = value
+			return
+		}
+	}
+	r.params = append(r.params, Param{Name: name, Value: value})
+}
+
+// Pattern returns the pattern that matched, as in "GET /items/{id}", the innermost when a Mux serves below another pattern; "" when
+// there is none.
+func (r *Request) Pattern() string {
+	if r.pattern == nil {
+		return ""
+	}
+	return r.pattern.String()
+}
+
+// URL returns the target as a URL of the caller's own, made of Path, RawPath and RawQuery. As in net/http it has a scheme and a host
+// only if the target has (absolute-form: RFC 9112, 3.2.2). For a link to this server set them to r.Scheme and r.Host.
+func (r *Request) URL() *url.URL {
+	u := &url.URL{Path: r.Path, RawQuery: r.RawQuery}
+	if u.EscapedPath() != r.RawPath {
+		u.RawPath = r.RawPath
+	}
+	if r.Target == "" {
+		return u
+	}
+	u.ForceQuery = r.RawQuery == "" && r.Target[len(r.Target)-1] == '?'
+	if r.Target[0] != '/' && r.Target[0] != '*' {
+		u.Host = r.Host
+		u.Scheme = r.Scheme
+	}
+	return u
 }
 
 // Query returns the parsed query; malformed pairs are left out. It is parsed once.
@@ -69,12 +126,50 @@ func (r *Request) Proto() string {
 	return "HTTP/1.1"
 }
 
-// Context is cancelled when the client has gone, when the handler's deadline has passed, and after the handler has returned.
+// ProtoAtLeast reports whether the request's version is major.minor or later.
+func (r *Request) ProtoAtLeast(major, minor int) bool {
+	return major < 1 || major == 1 && minor <= r.Minor
+}
+
+// Context is cancelled when the client has gone, when the handler's deadline has passed, and after the handler has returned. A client that
+// closes its connection is found out by the next write, or, if the handler has not begun its answer, within about a second: the server
+// then sends an interim response (100, RFC 9110, 15.2), which only a closed connection answers with a reset. One of HTTP/1.0 is not asked.
 func (r *Request) Context() context.Context {
+	if r.ctx != nil {
+		return r.ctx
+	}
 	if r.engine == nil {
 		return context.Background()
 	}
 	return r.engine.Context()
+}
+
+// SetContext replaces what Context returns, for the handlers that are called with r from now on. ctx should descend from r.Context().
+// It is how middleware passes values on (context.WithValue), and bounds the time of a handler; in net/http that is WithContext.
+func (r *Request) SetContext(ctx context.Context) {
+	if ctx == nil {
+		panic("web: SetContext(nil)")
+	}
+	r.ctx = ctx
+}
+
+// LocalAddr returns the server's address of the connection, zero for a unix socket.
+func (r *Request) LocalAddr() netip.AddrPort {
+	if r.engine == nil {
+		return netip.AddrPort{}
+	}
+	local, _ := r.engine.Addrs()
+	return local
+}
+
+// PeerAddr returns the address at the other end of the connection, which is a proxy's when RemoteAddr was told by one; zero for a unix
+// socket.
+func (r *Request) PeerAddr() netip.AddrPort {
+	if r.engine == nil {
+		return r.RemoteAddr
+	}
+	_, peer := r.engine.Addrs()
+	return peer
 }
 
 // MediaType returns the type of the body in lower case without parameters, as in "application/json".
@@ -83,68 +178,19 @@ func (r *Request) MediaType() string {
 	return strings.ToLower(strings.TrimSpace(value))
 }
 
-// ErrBodyTooLarge is what reading a body returns once it has passed the limit (limits.body, or the argument of BytesMax).
-var ErrBodyTooLarge = errors.New("request body is larger than the limit")
+// UserAgent returns the User-Agent field (RFC 9110, 10.1.5).
+func (r *Request) UserAgent() string { return r.Header.Get("User-Agent") }
 
-// A Body is the content of a request. Small ones are in memory when the handler starts; larger ones are read from the connection as
-// the handler reads, and a handler that does not read stops the client (back-pressure). One goroutine at a time may use it.
-type Body struct {
-	length  int64
-	bytes   []byte    // what has arrived and was not read
-	stream  io.Reader // what follows, nil when bytes is all
-	trailer Header
-	failed  error
+// Referer returns the Referer field (RFC 9110, 10.1.3).
+func (r *Request) Referer() string { return r.Header.Get("Referer") }
+
+// BasicAuth returns the name and password of the Authorization field, if its scheme is Basic (RFC 7617). Compare them in constant time
+// (crypto/subtle).
+func (r *Request) BasicAuth() (username, password string, ok bool) {
+	authorization := r.Header.Get("Authorization")
+	if authorization == "" {
+		return "", "", false
+	}
+	q := http.Request{Header: http.Header{"Authorization": {authorization}}}
+	return q.BasicAuth()
 }
-
-// Read reads the next bytes of the content; io.EOF after the last.
-func (b *Body) Read(p []byte) (int, error) {
-	if len(b.bytes) > 0 {
-		n := copy(p, b.bytes)
-		b.bytes = b.bytes[n:]
-		return n, nil
-	}
-	if b.failed != nil {
-		return 0, b.failed
-	}
-	if b.stream == nil {
-		return 0, io.EOF
-	}
-	n, err := b.stream.Read(p)
-	if err != nil {
-		b.failed = err
-	}
-	return n, err
-}
-
-// Bytes reads what is left of the content into memory. The server's limit for bodies bounds it.
-func (b *Body) Bytes() ([]byte, error) {
-	if b.stream == nil && b.failed == nil {
-		all := b.bytes
-		b.bytes = nil
-		return all, nil
-	}
-	var all bytes.Buffer
-	if b.length > 0 && b.length < 1<<20 {
-		all.Grow(int(b.length))
-	}
-	_, err := all.ReadFrom(b)
-	return all.Bytes(), err
-}
-
-// BytesMax is Bytes for at most max bytes; one more is ErrBodyTooLarge.
-func (b *Body) BytesMax(max int64) ([]byte, error) {
-	if b.length > max {
-		return nil, ErrBodyTooLarge
-	}
-	all, err := io.ReadAll(io.LimitReader(b, max+1))
-	if err == nil && int64(len(all)) > max {
-		return nil, ErrBodyTooLarge
-	}
-	return all, err
-}
-
-// Length is the announced length in bytes, or -1 for a chunked body (RFC 9112, 6.3).
-func (b *Body) Length() int64 { return b.length }
-
-// Trailer returns the trailer fields of a chunked body; they are there after Read has returned io.EOF.
-func (b *Body) Trailer() *Header { return &b.trailer }

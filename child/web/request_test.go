@@ -1,8 +1,12 @@
 package web_test
 
 import (
+	"context"
 	"errors"
 	"io"
+	"math"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -123,4 +127,156 @@ func TestAcceptForgets(t *testing.T) {
 	if r.Header.Len() != 0 || len(b) != 0 || r.Body.Length() != 0 || r.PathValue("a") != "" || r.QueryValue("a") != "" || r.Body.Trailer().Len() != 0 {
 		t.Error("the next request sees the one before it")
 	}
+}
+
+func TestRequestFields(t *testing.T) {
+	with(webtest.Request{Header: map[string]string{"User-Agent": "curl/8", "Referer": "http://a/", "Authorization": "basic QWRhOmE6Yg=="}}, func(r *web.Request) {
+		if r.UserAgent() != "curl/8" || r.Referer() != "http://a/" {
+			t.Errorf("%q %q", r.UserAgent(), r.Referer())
+		}
+		if name, password, ok := r.BasicAuth(); name != "Ada" || password != "a:b" || !ok {
+			t.Errorf("%q %q %v", name, password, ok)
+		}
+		for _, v := range []struct {
+			major, minor int
+			want         bool
+		}{{0, 9, true}, {1, 0, true}, {1, 1, true}, {1, 2, false}, {2, 0, false}} {
+			if r.ProtoAtLeast(v.major, v.minor) != v.want {
+				t.Error(v)
+			}
+		}
+	})
+	for _, authorization := range []string{"", "Basic", "Basic !", "Bearer QWRhOmE6Yg==", "Basic QWRh"} {
+		with(webtest.Request{Header: map[string]string{"Authorization": authorization}}, func(r *web.Request) {
+			if name, password, ok := r.BasicAuth(); ok {
+				t.Errorf("%q is %q, %q", authorization, name, password)
+			}
+		})
+	}
+}
+
+// URL is what net/http makes of the same target.
+func TestURL(t *testing.T) {
+	for _, target := range []string{"/", "/a/b?x=1&y", "/a%20b/%2F?q=%zz", "/a?", "/a??", "/ü", "//host/x", "http://example.net:81/a%2fb?c", "/a;b=c,d", "/a%2Fb"} {
+		with(webtest.Request{Target: target}, func(r *web.Request) {
+			r.Scheme = "http"
+			want, err := url.ParseRequestURI(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.URL(); *got != *want {
+				t.Errorf("%s: %#v, want %#v", target, got, want)
+			}
+			if changed := r.URL(); changed != nil {
+				changed.Path = "/other"
+				if r.Path == "/other" || r.URL().Path == "/other" {
+					t.Error("the URL is the request's")
+				}
+			}
+		})
+	}
+	if u := (&web.Request{Path: "/a b", RawPath: "/a%20b"}).URL(); u.String() != "/a%20b" {
+		t.Error(u)
+	}
+}
+
+func TestPatternOfRequest(t *testing.T) {
+	var inner, outer web.Mux
+	report := func(r *web.Request) string { return r.Pattern() + " " + r.PathValue("id") }
+	inner.HandleFunc("GET /items/{id}", report)
+	outer.Handle("/", &inner)
+	outer.HandleFunc("/top", report)
+	for target, want := range map[string]string{"/items/7": "GET /items/{id} 7", "/top": "/top "} {
+		if got := webtest.Get(&outer, target).Text(); got != want {
+			t.Errorf("%s: %q, want %q", target, got, want)
+		}
+	}
+	if got := webtest.Get(web.StringFunc(report), "/").Text(); got != " " {
+		t.Errorf("without a pattern: %q", got)
+	}
+}
+
+func TestSetPathValue(t *testing.T) {
+	with(webtest.Request{Params: []web.Param{{Name: "id", Value: "7"}}}, func(r *web.Request) {
+		r.SetPathValue("id", "8")
+		r.SetPathValue("more", "9")
+		if r.PathValue("id") != "8" || r.PathValue("more") != "9" {
+			t.Error(r.PathValue("id"), r.PathValue("more"))
+		}
+	})
+}
+
+type userKey struct{}
+
+// What middleware puts into the context, handlers find, net/http's among them.
+func TestSetContext(t *testing.T) {
+	login := func(next web.Handler) web.Handler {
+		return web.HandlerFunc(func(w *web.Response, r *web.Request) {
+			r.SetContext(context.WithValue(r.Context(), userKey{}, "Ada"))
+			next.Serve(w, r)
+		})
+	}
+	native := web.StringFunc(func(r *web.Request) string { return r.Context().Value(userKey{}).(string) })
+	adapted := web.HTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Context().Value(userKey{}).(string)) }))
+	for _, h := range []web.Handler{native, adapted} {
+		if got := webtest.Get(web.Chain(h, login), "/").Text(); got != "Ada" {
+			t.Errorf("%T: %q", h, got)
+		}
+	}
+	client, leave := context.WithCancel(context.Background())
+	webtest.Do(web.Chain(web.HandlerFunc(func(_ *web.Response, r *web.Request) {
+		leave()
+		<-r.Context().Done()
+	}), login), webtest.Request{Context: client})
+	defer func() {
+		if recover() == nil {
+			t.Error("SetContext(nil) did not panic")
+		}
+	}()
+	var none context.Context
+	(&web.Request{}).SetContext(none)
+}
+
+func TestBodyLimit(t *testing.T) {
+	for name, q := range map[string]webtest.Request{
+		"in memory": {Body: "0123456789"},
+		"streamed":  {Stream: strings.NewReader("0123456789")},
+		"both":      {Body: "0123", Stream: strings.NewReader("456789"), Length: 10},
+		"chunked":   {Body: "0123", Stream: strings.NewReader("456789")},
+	} {
+		for limit, fits := range map[int64]bool{-1: false, 0: false, 3: false, 4: false, 9: false, 10: true, 11: true, math.MaxInt64: true} {
+			if s, ok := q.Stream.(io.Seeker); ok {
+				s.Seek(0, io.SeekStart)
+			}
+			with(q, func(r *web.Request) {
+				r.Body.Limit(limit)
+				r.Body.Limit(100) // the smallest holds
+				b, err := io.ReadAll(&r.Body)
+				switch {
+				case fits && (err != nil || string(b) != "0123456789"):
+					t.Errorf("%s, %d: %q, %v", name, limit, b, err)
+				case !fits && (!errors.Is(err, web.ErrBodyTooLarge) || int64(len(b)) > max(limit, 0)):
+					t.Errorf("%s, %d: %q, %v", name, limit, b, err)
+				}
+				if _, err := r.Body.Bytes(); !fits && !errors.Is(err, web.ErrBodyTooLarge) {
+					t.Errorf("%s, %d, the second time: %v", name, limit, err)
+				}
+			})
+		}
+	}
+	with(webtest.Request{Stream: iotest.ErrReader(errors.New("read")), Length: 10}, func(r *web.Request) {
+		r.Body.Limit(9)
+		if _, err := r.Body.Read(make([]byte, 1)); !errors.Is(err, web.ErrBodyTooLarge) {
+			t.Errorf("content was asked for that is announced too large: %v", err)
+		}
+	})
+}
+
+func TestBodyClose(t *testing.T) {
+	with(webtest.Request{Body: "ab"}, func(r *web.Request) {
+		r.Body.Close()
+		if _, err := r.Body.Read(make([]byte, 1)); !errors.Is(err, http.ErrBodyReadAfterClose) {
+			t.Error(err)
+		}
+	})
 }

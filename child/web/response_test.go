@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/child/web/webtest"
@@ -99,6 +100,66 @@ func TestWriteTurnsIntoStream(t *testing.T) {
 			if len(resp.Body) != pieces*web.StreamAt {
 				t.Errorf("%s: %d pieces: %d bytes", name, pieces, len(resp.Body))
 			}
+		}
+	}
+}
+
+// What was written before another Send does not come back.
+func TestWriteAfterSend(t *testing.T) {
+	resp := webtest.Get(web.HandlerFunc(func(w *web.Response, _ *web.Request) {
+		w.WriteString("first")
+		w.SendString("second")
+		w.WriteString("third")
+	}), "/")
+	if resp.Text() != "third" {
+		t.Errorf("%q", resp.Text())
+	}
+}
+
+// A Flush sends what was set in memory, and leaves files and readers to the server.
+func TestFlushOfSends(t *testing.T) {
+	for name, c := range map[string]struct {
+		send     func(w *web.Response)
+		streamed bool
+	}{
+		"text":   {func(w *web.Response) { w.SendString("body") }, true},
+		"bytes":  {func(w *web.Response) { w.SendBytes([]byte("body")) }, true},
+		"reader": {func(w *web.Response) { w.SendReader(strings.NewReader("body"), 4) }, false},
+		"fixed":  {func(w *web.Response) { w.SendFixed(web.NewFixed(200, new(web.Header), []byte("body"))) }, false},
+	} {
+		resp := webtest.Get(web.HandlerFunc(func(w *web.Response, _ *web.Request) {
+			c.send(w)
+			if err := w.Flush(); err != nil {
+				t.Error(err)
+			}
+		}), "/")
+		if resp.Text() != "body" || resp.Streamed != c.streamed {
+			t.Errorf("%s: %q, streamed %v", name, resp.Text(), resp.Streamed)
+		}
+	}
+}
+
+// What a handler says beside its answer.
+func TestInformTrailersAndDeadlines(t *testing.T) {
+	at := time.Unix(5, 0)
+	for _, old := range []bool{false, true} {
+		resp := webtest.Do(web.HandlerFunc(func(w *web.Response, _ *web.Request) {
+			h := new(web.Header)
+			h.Set("Link", "</a.css>; rel=preload")
+			if err := w.Inform(103, h); err != nil {
+				t.Error(err)
+			}
+			if w.Inform(101, nil) == nil || w.Inform(200, nil) == nil {
+				t.Error("a status that is not informational")
+			}
+			if err := errors.Join(w.SetReadDeadline(at), w.SetWriteDeadline(at)); err != nil {
+				t.Error(err)
+			}
+			w.Trailer().Set("X-Sum", "1")
+			w.WriteString("body")
+		}), webtest.Request{HTTP10: old})
+		if len(resp.Informed) == 1 == old || (resp.Trailer.Len() == 1) == old || (resp.Length == -1) == old || !resp.ReadDeadline.Equal(at) || !resp.WriteDeadline.Equal(at) {
+			t.Errorf("HTTP/1.0 %v: %+v", old, resp)
 		}
 	}
 }

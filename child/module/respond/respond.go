@@ -70,14 +70,35 @@ func (Module) Open(b *configs.Block, _ *module.Env) (module.Instance, error) {
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		header.Set(name, headers[name])
 	}
-	return module.Instance{Handler: fixed{web.NewFixed(b.Int("status"), &header, []byte(body))}}, nil
+	status := b.Int("status")
+	f := &fixed{response: web.NewFixed(status, &header, []byte(body))}
+	if status/100 == 2 { // else conditions are ignored (RFC 9110, 13.2.1)
+		header.Del("Content-Type")
+		f.content = &web.Representation{Size: int64(len(body)), ETag: header.Get("ETag")}
+		f.notModified = web.NewFixed(304, &header, nil)
+		f.failed = web.NewFixed(412, new(web.Header), nil)
+	}
+	return module.Instance{Handler: f}, nil
 }
 
-type fixed struct{ response *web.Fixed }
+type fixed struct {
+	response            *web.Fixed
+	content             *web.Representation // nil: no conditions
+	notModified, failed *web.Fixed
+}
 
-func (f fixed) Serve(w *web.Response, _ *web.Request) { w.SendFixed(f.response) }
+func (f *fixed) Serve(w *web.Response, r *web.Request) { f.ServeNow(w, r) }
 
-func (f fixed) ServeNow(w *web.Response, _ *web.Request) bool {
-	w.SendFixed(f.response)
+func (f *fixed) ServeNow(w *web.Response, r *web.Request) bool {
+	response := f.response
+	if f.content != nil {
+		switch f.content.Evaluate(r).Status {
+		case 304:
+			response = f.notModified
+		case 412:
+			response = f.failed
+		}
+	}
+	w.SendFixed(response)
 	return true
 }

@@ -53,6 +53,48 @@ func TestRespond(t *testing.T) {
 	}
 }
 
+// The conditions of a request hold for a response that succeeds (RFC 9110, 13.2).
+func TestConditions(t *testing.T) {
+	for _, test := range []struct {
+		status       int
+		tag          string
+		method       string
+		field, value string
+		want         int
+	}{
+		{200, "", "GET", "If-None-Match", "*", 304},
+		{200, "", "HEAD", "If-None-Match", "*", 304},
+		{200, "", "POST", "If-None-Match", "*", 412},
+		{200, "", "GET", "If-None-Match", `"x"`, 200},
+		{200, `"x"`, "GET", "If-None-Match", `"x"`, 304},
+		{200, `"x"`, "GET", "If-Match", `"x"`, 200},
+		{200, `"x"`, "GET", "If-Match", `"y"`, 412},
+		{200, "", "GET", "If-Match", `"x"`, 412},
+		{200, "", "GET", "If-Match", "*", 200},
+		{200, "", "GET", "If-Unmodified-Since", "Mon, 01 Jan 2001 00:00:00 GMT", 200}, // it has no date
+		{200, "", "GET", "Range", "bytes=0-0", 200},
+		{404, `"x"`, "GET", "If-None-Match", "*", 404},
+		{404, "", "GET", "If-Match", `"y"`, 404},
+	} {
+		values := map[string]any{"status": test.status, "body": "text"}
+		if test.tag != "" {
+			values["headers"] = map[string]string{"ETag": test.tag}
+		}
+		b, err := configs.NewBlock(respond.Module{}.Spec(), values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		instance, err := respond.Module{}.Open(b, &module.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp := webtest.Do(instance.Handler, webtest.Request{Method: test.method, Header: map[string]string{test.field: test.value}})
+		if resp.Status != test.want || !resp.Inline || test.want == 304 && resp.Header.Get("ETag") != test.tag {
+			t.Errorf("%+v: %d, ETag %q", test, resp.Status, resp.Header.Get("ETag"))
+		}
+	}
+}
+
 func TestSpecRefuses(t *testing.T) {
 	tests := []struct {
 		values map[string]any

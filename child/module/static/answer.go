@@ -1,6 +1,7 @@
 package static
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 
@@ -11,11 +12,11 @@ import (
 )
 
 // allow is what a file understands.
-const allow = "GET, HEAD"
+const allow = "GET, HEAD, OPTIONS"
 
 // refusals are the responses that are the same for every file, encoded once.
 type refusals struct {
-	forbidden, notFound, method, precondition, busy, failed *web.Fixed
+	forbidden, notFound, method, options, precondition, busy, failed *web.Fixed
 }
 
 func newRefusals() refusals {
@@ -23,10 +24,26 @@ func newRefusals() refusals {
 		forbidden:    refusal(403, "Forbidden"),
 		notFound:     refusal(404, "Not Found"),
 		method:       refusal(405, "Method Not Allowed", web.Field{Name: "Allow", Value: allow}),
+		options:      told(),
 		precondition: refusal(412, "Precondition Failed"),
 		failed:       refusal(500, "Internal Server Error"),
 		busy:         refusal(503, "Service Unavailable", web.Field{Name: "Retry-After", Value: "1"}),
 	}
+}
+
+// told tells what a file is good for (RFC 9110, 9.3.7).
+func told() *web.Fixed {
+	var header web.Header
+	header.Set("Allow", allow)
+	return web.NewFixed(204, &header, nil)
+}
+
+// otherMethod is the answer to a method that is neither GET nor HEAD.
+func (f *refusals) otherMethod(method string) *web.Fixed {
+	if method == "OPTIONS" {
+		return f.options
+	}
+	return f.method
 }
 
 func refusal(status int, reason string, fields ...web.Field) *web.Fixed {
@@ -41,11 +58,8 @@ func refusal(status int, reason string, fields ...web.Field) *web.Fixed {
 // answer sends e as the request's conditions want it, without a system call. false: nothing was touched, since the file is not open
 // any more.
 func (s *server) answer(w *web.Response, r *web.Request, e *entry) bool {
-	v := verdict{status: 200}
-	if a := conditions(&r.Header); a != 0 {
-		v = e.evaluate(r, a)
-	}
-	switch v.status {
+	v := e.content.Evaluate(r)
+	switch v.Status {
 	case 304:
 		w.SendFixed(e.notModified)
 		return true
@@ -54,48 +68,49 @@ func (s *server) answer(w *web.Response, r *web.Request, e *entry) bool {
 		return true
 	case 416:
 		w.SetStatus(416)
-		w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(e.size, 10))
-		w.SendString("Requested Range Not Satisfiable\n")
+		w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(e.content.Size, 10))
+		w.SendString("Range Not Satisfiable\n")
 		return true
 	case 200:
 		if e.full != nil {
 			w.SendFixed(e.full)
 			return true
 		}
-		v.n = e.size
 	}
 	if e.file != nil && !e.file.acquire() {
 		return false
 	}
-	w.SetStatus(v.status)
+	w.SetStatus(v.Status)
 	h := w.Header()
 	for _, f := range s.headers {
 		h.Set(f.Name, f.Value)
 	}
 	h.Set("Content-Type", e.contentType)
-	h.Set("ETag", e.etag)
-	h.Set("Last-Modified", e.lastModified)
+	h.Set("ETag", e.content.ETag)
+	h.Set("Last-Modified", e.content.LastModified())
 	h.Set("Accept-Ranges", "bytes")
-	if v.status == 206 {
-		h.Set("Content-Range", contentRange(v.offset, v.n, e.size))
-	}
-	if e.file == nil {
-		w.SendBytes(e.full.Body[v.offset : v.offset+v.n])
-		return true
-	}
-	w.SendFile(e.file, v.offset, v.n)
+	e.send(w, v.Ranges)
 	return true
 }
 
-func contentRange(offset, n, size int64) string {
-	b := make([]byte, 0, 64)
-	b = append(b, "bytes "...)
-	b = strconv.AppendInt(b, offset, 10)
-	b = append(b, '-')
-	b = strconv.AppendInt(b, offset+n-1, 10)
-	b = append(b, '/')
-	b = strconv.AppendInt(b, size, 10)
-	return string(b)
+// send makes the ranges the body, or without any the whole file. Its caller has acquired the descriptor, if there is one.
+func (e *entry) send(w *web.Response, ranges []web.Range) {
+	switch size := e.content.Size; {
+	case len(ranges) > 1 && e.file == nil:
+		w.SendRanges(ranges, size, bytes.NewReader(e.full.Body))
+	case len(ranges) > 1:
+		w.SendRanges(ranges, size, e.file)
+	case len(ranges) == 0:
+		w.SendFile(e.file, 0, size) // a small one is a Fixed
+	default:
+		part := ranges[0]
+		w.Header().Set("Content-Range", part.ContentRange(size))
+		if e.file == nil {
+			w.SendBytes(e.full.Body[part.Offset : part.Offset+part.Length])
+			return
+		}
+		w.SendFile(e.file, part.Offset, part.Length)
+	}
 }
 
 // refuse answers for a file that could not be found or opened.

@@ -1,8 +1,13 @@
 package static
 
 import (
+	"bytes"
+	"io"
+	"mime"
+	"mime/multipart"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,7 +154,8 @@ func TestRange(t *testing.T) {
 		{"small", "bytes=1 - 2", 200, "", ""},
 		{"small", "lines=1-2", 200, "", ""},
 		{"small", "bytes", 200, "", ""},
-		{"small", "bytes=0-1,3-4", 200, "", ""},
+		{"small", "bytes=0-1,2-4", 206, "01234", "bytes 0-4/10"}, // they touch
+		{"small", "bytes=0-1,20-", 206, "01", "bytes 0-1/10"},
 		{"small", "", 200, "", ""},
 		{"large", "bytes=49995-", 206, "56789", "bytes 49995-49999/50000"},
 		{"large", "bytes=-5", 206, "56789", "bytes 49995-49999/50000"},
@@ -178,5 +184,52 @@ func TestRange(t *testing.T) {
 	resp := webtest.Do(s, webtest.Request{Target: "/small", Fields: []web.Field{{Name: "Range", Value: "bytes=0-1"}, {Name: "Range", Value: "bytes=2-3"}}})
 	if resp.Status != 200 {
 		t.Errorf("two Range fields: %d", resp.Status)
+	}
+}
+
+// Several ranges in one answer (RFC 9110, 14.6), of a file in memory and of one that is open.
+func TestRanges(t *testing.T) {
+	root := t.TempDir()
+	large := strings.Repeat("0123456789", 50000)
+	write(t, root, "small.txt", "0123456789")
+	write(t, root, "large.txt", large)
+	s, _ := serve(t, root)
+	for _, test := range []struct {
+		file, value string
+		parts       []string // Content-Range, content, …
+	}{
+		{"small.txt", "bytes=0-1, 7-,3-4", []string{"bytes 0-1/10", "01", "bytes 7-9/10", "789", "bytes 3-4/10", "34"}},
+		{"small.txt", "bytes=-1,0-0", []string{"bytes 9-9/10", "9", "bytes 0-0/10", "0"}},
+		{"large.txt", "bytes=499999-,5-6,0-0", []string{"bytes 499999-499999/500000", "9", "bytes 5-6/500000", "56", "bytes 0-0/500000", "0"}},
+		{"large.txt", "bytes=0-199999,200001-", []string{"bytes 0-199999/500000", large[:200000], "bytes 200001-499999/500000", large[200001:]}},
+	} {
+		full := webtest.Get(s, "/"+test.file)
+		resp := webtest.Do(s, webtest.Request{Target: "/" + test.file, Header: map[string]string{"Range": test.value}})
+		if resp.Status != 206 || !resp.Inline || resp.Length != int64(len(resp.Body)) || resp.Header.Has("Content-Range") ||
+			resp.Header.Get("ETag") != full.Header.Get("ETag") {
+			t.Errorf("%s %s: %d (inline %t), length %d, %d bytes, %v", test.file, test.value, resp.Status, resp.Inline, resp.Length, len(resp.Body), resp.Header)
+		}
+		_, params, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader := multipart.NewReader(bytes.NewReader(resp.Body), params["boundary"])
+		var parts []string
+		for {
+			part, err := reader.NextRawPart()
+			if err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("%s %s: %v", test.file, test.value, err)
+			}
+			content, err := io.ReadAll(part)
+			if err != nil || part.Header.Get("Content-Type") != full.Header.Get("Content-Type") {
+				t.Errorf("%s %s: %v %v", test.file, test.value, part.Header, err)
+			}
+			parts = append(parts, part.Header.Get("Content-Range"), string(content))
+		}
+		if !slices.Equal(parts, test.parts) {
+			t.Errorf("%s %s: %.200q", test.file, test.value, parts)
+		}
 	}
 }

@@ -1,13 +1,14 @@
 package static
 
 import (
+	"io"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
 // A descriptor is an open file with a count of those who need it: the cache, each response that is being sent from it, the worker
-// that opened it. It implements web.File. All methods may be called by any goroutine.
+// that opened it. It implements web.File, io.ReaderAt and io.Closer. All methods may be called by any goroutine.
 type descriptor struct {
 	fd    int
 	users atomic.Int32
@@ -49,6 +50,27 @@ func (d *descriptor) releaseNow() {
 	if d.leave() {
 		unix.Close(d.fd)
 	}
+}
+
+// ReadAt implements io.ReaderAt: what is not sent by sendfile.
+func (d *descriptor) ReadAt(p []byte, offset int64) (n int, err error) {
+	for n < len(p) {
+		m, err := retry(func() (int, error) { return unix.Pread(d.fd, p[n:], offset+int64(n)) })
+		switch {
+		case err != nil:
+			return n, err
+		case m == 0:
+			return n, io.EOF
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// Close is Release, for a reader's end.
+func (d *descriptor) Close() error {
+	d.Release()
+	return nil
 }
 
 // leave takes a user away and reports whether it was the last.

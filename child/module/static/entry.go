@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"net/http"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,12 +29,8 @@ type entry struct {
 	// racy: the file was changed so shortly before its stat that a further change could leave the same stat behind.
 	racy bool
 
-	size         int64 // of the content, bytes
-	contentType  string
-	etag         string // with its quotes, and W/ if weak
-	lastModified string
-	modified     int64 // lastModified in seconds since 1970
-	datable      bool  // lastModified is a strong validator (RFC 9110, 8.8.2.2)
+	content     web.Representation
+	contentType string
 
 	full        *web.Fixed  // a small file's response; Body is the content
 	file        *descriptor // a large file
@@ -58,7 +53,8 @@ func (e *entry) cost() int64 {
 
 // newEntry reads or keeps the open file fd and describes it; fd is closed or belongs to the entry, whose caller is its first user.
 func newEntry(key, name string, fd int, st *unix.Stat_t, wall time.Time, headers []web.Field) (*entry, error) {
-	e := &entry{key: key, name: name, id: identify(st), size: st.Size, contentType: contentType(name)}
+	e := &entry{key: key, name: name, id: identify(st), contentType: contentType(name)}
+	e.content.Size = st.Size
 	var content []byte
 	var err error
 	if st.Size <= smallFile {
@@ -72,36 +68,34 @@ func newEntry(key, name string, fd int, st *unix.Stat_t, wall time.Time, headers
 	switch {
 	case small:
 		unix.Close(fd)
-		e.size = int64(len(content))
+		e.content.Size = int64(len(content))
 	default:
 		if st.Size <= smallFile { // it has grown while it was read
 			if err := unix.Fstat(fd, st); err != nil {
 				unix.Close(fd)
 				return nil, err
 			}
-			e.id, e.size = identify(st), st.Size
+			e.id, e.content.Size = identify(st), st.Size
 		}
 		// An error only means that the first bytes come from the disk later.
-		_ = unix.Fadvise(fd, 0, min(e.size, readAhead), unix.FADV_WILLNEED)
+		_ = unix.Fadvise(fd, 0, min(e.content.Size, readAhead), unix.FADV_WILLNEED)
 		e.file = newDescriptor(fd)
 	}
-	e.datable = wall.UnixNano()-e.id.mtime >= settled
-	e.racy = !e.datable || wall.UnixNano()-e.id.ctime < settled
-	modified := min(e.id.mtime, wall.UnixNano()) // never in the future (RFC 9110, 8.8.2.1)
-	e.modified = time.Unix(0, modified).Unix()
-	e.lastModified = time.Unix(0, modified).UTC().Format(http.TimeFormat)
+	unique := wall.UnixNano()-e.id.mtime >= settled // no other version can have its time
+	e.racy = !unique || wall.UnixNano()-e.id.ctime < settled
+	e.content.SetModified(time.Unix(0, min(e.id.mtime, wall.UnixNano())), unique) // never in the future (RFC 9110, 8.8.2.1)
 	if small {
-		e.etag = contentTag(content)
+		e.content.ETag = contentTag(content)
 	} else {
-		e.etag = statTag(e.id, e.datable)
+		e.content.ETag = statTag(e.id, unique)
 	}
 
 	var header web.Header
 	for _, f := range headers {
 		header.Add(f.Name, f.Value)
 	}
-	header.Set("ETag", e.etag)
-	header.Set("Last-Modified", e.lastModified)
+	header.Set("ETag", e.content.ETag)
+	header.Set("Last-Modified", e.content.LastModified())
 	e.notModified = web.NewFixed(304, &header, nil)
 	if small {
 		header.Set("Content-Type", e.contentType)

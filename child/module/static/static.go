@@ -134,7 +134,7 @@ func (s *server) close() {
 // ServeNow answers from the cache, and refuses what needs no look at the file system.
 func (s *server) ServeNow(w *web.Response, r *web.Request) bool {
 	if r.Method != "GET" && r.Method != "HEAD" {
-		w.SendFixed(s.refusals.method)
+		w.SendFixed(s.refusals.otherMethod(r.Method))
 		return true
 	}
 	var buf [256]byte // a longer name costs an allocation
@@ -150,7 +150,7 @@ func (s *server) ServeNow(w *web.Response, r *web.Request) bool {
 // Serve looks at the file system, unless another worker has just done so.
 func (s *server) Serve(w *web.Response, r *web.Request) {
 	if r.Method != "GET" && r.Method != "HEAD" {
-		w.SendFixed(s.refusals.method)
+		w.SendFixed(s.refusals.otherMethod(r.Method))
 		return
 	}
 	name, ok := mapPath(nil, r.RawPath, s.depth)

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/tined/tined/child/web"
 )
@@ -63,10 +65,24 @@ type Response struct {
 	Flushes  int
 	// Detached: the handler has taken the connection.
 	Detached bool
+	// Trailer is what follows the content.
+	Trailer web.Header
+	// Informed are the informational responses that were sent before.
+	Informed []Informed
+	// ReadDeadline and WriteDeadline are what the handler has set; nothing in a test is late by them.
+	ReadDeadline, WriteDeadline time.Time
+	// Pushed is the stream that goes on after the handler, nil without one.
+	Pushed *Pushed
 	// Cut: less was streamed than the Content-Length announced, so that the server closes the connection.
 	Cut bool
 	// Closing: the handler asked for the connection to be closed.
 	Closing bool
+}
+
+// An Informed is an informational response (1xx).
+type Informed struct {
+	Status int
+	Header web.Header
 }
 
 // Text returns the body.
@@ -93,10 +109,12 @@ func Do(h web.Handler, request Request) *Response {
 		ctx = context.Background()
 	}
 	var cancel context.CancelFunc
+	e.outer = ctx
 	e.ctx, cancel = context.WithCancel(ctx)
 	defer cancel()
 
 	var r web.Request
+	defer web.Finish(&r)
 	var w web.Response
 	e.accept(&r)
 	web.Begin(&w, e)
@@ -116,8 +134,9 @@ func Do(h web.Handler, request Request) *Response {
 type engine struct {
 	request  *Request
 	response Response
-	ctx      context.Context
-	declared int64 // of a stream, -1: nothing
+	outer    context.Context // the client's: a pushed stream ends with it
+	ctx      context.Context // the handler's
+	declared int64           // of a stream, -1: nothing
 }
 
 // accept fills r as a server does.
@@ -141,10 +160,7 @@ func (e *engine) accept(r *web.Request) {
 		path = r.RawPath
 	}
 	r.Path = path
-	r.RemoteAddr = q.RemoteAddr
-	if !r.RemoteAddr.IsValid() {
-		r.RemoteAddr = netip.MustParseAddrPort("192.0.2.1:1234")
-	}
+	r.RemoteAddr = e.peer()
 	web.AddField(r, "Host", r.Host)
 	names := make([]string, 0, len(q.Header))
 	for name := range q.Header {
@@ -170,6 +186,19 @@ func (e *engine) accept(r *web.Request) {
 	web.SetParams(r, q.Params)
 }
 
+// Both ends of the connection, for a request that names no client: of the networks for documentation (RFC 5737).
+var (
+	localAddr  = netip.MustParseAddrPort("198.51.100.1:80")
+	clientAddr = netip.MustParseAddrPort("192.0.2.1:1234")
+)
+
+func (e *engine) peer() netip.AddrPort {
+	if e.request.RemoteAddr.IsValid() {
+		return e.request.RemoteAddr
+	}
+	return clientAddr
+}
+
 func orElse(s, other string) string {
 	if s == "" {
 		return other
@@ -192,6 +221,9 @@ func (e *engine) head(w *web.Response) {
 }
 
 func (e *engine) field(name, value string) {
+	if value == "" && strings.EqualFold(name, "Content-Type") {
+		return // the handler wants none
+	}
 	if web.ServerField(name) {
 		if strings.EqualFold(name, "Connection") && strings.EqualFold(value, "close") {
 			e.response.Closing = true
@@ -204,8 +236,14 @@ func (e *engine) field(name, value string) {
 // finish turns what the handler has left into what a client gets.
 func (e *engine) finish(w *web.Response) {
 	p := &e.response
+	if p.Pushed != nil {
+		return
+	}
 	if p.Streamed {
 		p.Cut = !e.bodyless(p.Status) && e.declared >= 0 && int64(len(p.Body)) < e.declared
+		if e.declared < 0 {
+			e.trailer(w)
+		}
 		return
 	}
 	o := web.OutcomeOf(w)
@@ -236,12 +274,28 @@ func (e *engine) finish(w *web.Response) {
 	if p.Status >= 200 && p.Status != 204 && p.Status != 304 {
 		p.Length = length
 	}
-	if o.Kind == web.BodyText && o.Text != "" && !p.Header.Has("Content-Type") {
+	switch typed := w.Header().Has("Content-Type"); {
+	case o.Kind == web.BodyText && o.Text != "" && !typed:
 		p.Header.Set("Content-Type", "text/plain; charset=utf-8")
+	case (o.Kind == web.BodyCollected || o.Kind == web.BodyBytes) && len(o.Bytes) > 0 && !typed && !w.Header().Has("Content-Encoding"):
+		p.Header.Set("Content-Type", http.DetectContentType(o.Bytes))
 	}
 	if !e.bodyless(o.Status) {
 		p.Body = body
 	}
+	if o.Kind != web.BodyFixed && w.Trailer().Len() > 0 && !e.request.HTTP10 {
+		if e.trailer(w); !e.bodyless(o.Status) {
+			p.Length = -1 // chunked
+		}
+	}
+}
+
+// trailer records what follows the content.
+func (e *engine) trailer(w *web.Response) {
+	if e.request.HTTP10 || e.bodyless(e.response.Status) {
+		return
+	}
+	e.response.Trailer = w.Trailer().Clone()
 }
 
 // content reads the body of an outcome and releases what it holds. length is -1 when only the end of the reader tells.
@@ -311,6 +365,40 @@ var (
 	errTooLong = errors.New("webtest: more was written than Content-Length announces")
 )
 
+// Addrs implements web.Engine.
+func (e *engine) Addrs() (local, peer netip.AddrPort) { return localAddr, e.peer() }
+
+// Inform implements web.Engine.
+func (e *engine) Inform(status int, h *web.Header) error {
+	if !e.request.HTTP10 {
+		e.response.Informed = append(e.response.Informed, Informed{Status: status, Header: h.Clone()})
+	}
+	return nil
+}
+
+// SetDeadlines implements web.Engine.
+func (e *engine) SetDeadlines(read, write *time.Time) error {
+	if read != nil {
+		e.response.ReadDeadline = *read
+	}
+	if write != nil {
+		e.response.WriteDeadline = *write
+	}
+	return nil
+}
+
+// Push implements web.Engine.
+func (e *engine) Push(w *web.Response) (web.Pusher, error) {
+	p := &e.response
+	w.Header().Del("Content-Length")
+	w.Trailer().Reset()
+	e.head(w)
+	p.Kind, p.Length = web.BodyCollected, -1
+	p.Pushed = newPushed(e.bodyless(p.Status))
+	context.AfterFunc(e.outer, p.Pushed.Leave)
+	return p.Pushed, nil
+}
+
 // Context implements web.Engine.
 func (e *engine) Context() context.Context { return e.ctx }
 
@@ -321,6 +409,9 @@ func (e *engine) Stream(w *web.Response) error {
 	p.Kind = web.BodyCollected
 	e.head(w)
 	e.declared = declaredLength(w.Header())
+	if w.Trailer().Len() > 0 && !e.request.HTTP10 {
+		e.declared = -1 // chunked
+	}
 	p.Length = e.declared
 	if e.ctx.Err() != nil {
 		return errGone
