@@ -15,7 +15,7 @@
 //	}
 //
 // Started without arguments it serves on http://127.0.0.1:8080. Its other commands (run -c FILE, check, status, stop, version) are
-// those of tined itself.
+// those of tined itself. Under go run it is one process, as it is with run --single-process.
 //
 // # Handlers
 //
@@ -29,8 +29,15 @@
 //
 // # Processes
 //
-// main runs in every process, in the master and in each child: what it does before Main is done there too. Children do not share
-// memory. Handlers run in the children only, on several goroutines at a time.
+// main runs in every process, in the master and in each child: what it does before Main is done there too. Handlers run in the children
+// only, on several goroutines at a time. Children do not share memory: a cache, a counter or a session in a variable is each child's own.
+//
+// What is to be done once, or in each child, is a hook: OnMaster, OnChildStart, OnReady, OnDrain, OnExit. What all children share is a
+// SharedCounter or a SharedValue. docs/library.md says what else prefork changes, and when it is slower.
+//
+// What a handler sees is documented whole in package child/web.
+//
+// Package child/web/webtest tests a handler without processes, package child/web/webtest/servertest a program with them.
 //
 // tined runs on Linux only.
 package tined

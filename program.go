@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/tined/tined/child/middleware"
 	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/module/function"
 	"github.com/tined/tined/child/module/redirect"
@@ -18,6 +19,7 @@ import (
 	"github.com/tined/tined/child/module/static"
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/cmd/cli"
+	"github.com/tined/tined/netcore/board"
 )
 
 // Options say what a program is called and what it links in. The zero value is a program that is called like its executable.
@@ -32,6 +34,9 @@ type Options struct {
 	Config string
 	// Modules are linked in beside function, redirect, respond and static. One with the name of another takes its place.
 	Modules []module.Module
+	// Middleware are blocks that a site and a route may hold, beside compress, recover, request_id and timeout. One with the name of
+	// another takes its place. What stands around the routes registered in code is given to Use.
+	Middleware []module.Middleware
 }
 
 // A Program is a server in the making: its routes, named functions and modules. The functions of this package belong to one that is
@@ -46,6 +51,10 @@ type Program struct {
 	functions map[string]registration
 	routes    map[string]registration // by the pattern's key
 	order     []string                // the keys of routes as they came
+	around    []Middleware            // of all routes
+	hooks     [hookKinds][]hook
+	names     map[string]string // of what processes share, with the place that registered each
+	shared    board.Shared
 }
 
 // registration is a handler with the place that registered it.
@@ -57,11 +66,11 @@ type registration struct {
 
 // New makes a program without routes.
 func New(o Options) *Program {
-	return &Program{options: o, functions: map[string]registration{}, routes: map[string]registration{}}
+	return &Program{options: o, functions: map[string]registration{}, routes: map[string]registration{}, names: map[string]string{}}
 }
 
-// Handle serves pattern with h, on every default site: the one that a configuration declares without hosts, or the only one of a
-// program without a configuration. The syntax of patterns is that of net/http.ServeMux, "[METHOD ]/path/{name}/{rest...}", without a
+// Handle serves pattern with h, on every default site: the one that a configuration declares without hosts, or one that is added when it
+// declares none, or the only one of a program without a configuration. The syntax of patterns is that of net/http.ServeMux, "[METHOD ]/path/{name}/{rest...}", without a
 // host. It panics when the pattern is malformed or was registered before, or when Main has been called: the programmer's mistakes.
 func (p *Program) Handle(pattern string, h Handler) { p.handle(pattern, h) }
 
@@ -75,6 +84,11 @@ func (p *Program) Func(name string, f func(r *Request) string) { p.function(name
 
 // FuncHandler gives h the name by which a configuration serves it: function "NAME" {}. It panics when the name is empty or taken.
 func (p *Program) FuncHandler(name string, h Handler) { p.function(name, h) }
+
+// Use puts middleware around every route that is registered in code, before or after: the first is the outermost, and what a later call
+// adds is inside what an earlier one has added. Named functions are routes of the configuration, which has middleware of its own; that of
+// a site stands around the routes from code too, outside of what Use adds.
+func (p *Program) Use(m ...Middleware) { p.use(m) }
 
 // Main runs the program's command line and exits with its status. main calls it last.
 func (p *Program) Main() { os.Exit(p.Run()) }
@@ -99,11 +113,12 @@ func (p *Program) start() cli.Program {
 	}
 	program := cli.Program{
 		Name: p.options.Name, Version: p.options.Version, Short: p.options.Short, DefaultConfig: p.options.Config,
-		Modules: modules(functions, p.options.Modules),
+		Modules: modules(functions, p.options.Modules), Middleware: blocks(p.options.Middleware),
+		Hooks: p.gatherHooks(), Shared: &p.shared,
 	}
 	for _, key := range p.order {
 		r := p.routes[key]
-		program.Code = append(program.Code, module.CodeRoute{Pattern: r.pattern, Handler: r.handler, Place: r.place})
+		program.Code = append(program.Code, module.CodeRoute{Pattern: r.pattern, Handler: web.Chain(r.handler, p.around...), Place: r.place})
 	}
 	return program
 }
@@ -119,6 +134,32 @@ func modules(functions map[string]web.Handler, more []module.Module) []module.Mo
 		list = append(list, byName[name])
 	}
 	return list
+}
+
+// blocks are the middleware of every program, in the order of their names, and more.
+func blocks(more []module.Middleware) []module.Middleware {
+	byName := map[string]module.Middleware{}
+	for _, m := range append(middleware.All(), more...) {
+		byName[m.Spec().Name] = m
+	}
+	var list []module.Middleware
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		list = append(list, byName[name])
+	}
+	return list
+}
+
+func (p *Program) use(more []Middleware) {
+	at := place()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open(at)
+	for i, m := range more {
+		if m == nil {
+			panic(fmt.Sprintf("tined: %s: middleware %d is nil", at, i))
+		}
+	}
+	p.around = append(p.around, more...)
 }
 
 // handle and function are called by exported functions only, so that the place of the registration is two calls up.
@@ -168,7 +209,7 @@ func (p *Program) open(at string) {
 }
 
 // nothing reports whether h is nil, or a nil function or pointer.
-func nothing(h Handler) bool {
+func nothing(h any) bool {
 	if h == nil {
 		return true
 	}
@@ -180,8 +221,11 @@ func nothing(h Handler) bool {
 }
 
 // place is where the exported function was called from that called the caller of place.
-func place() string {
-	_, file, line, ok := runtime.Caller(3)
+func place() string { return callerPlace(3) }
+
+// callerPlace is where the function was called from that is skip calls above the caller of callerPlace.
+func callerPlace(skip int) string {
+	_, file, line, ok := runtime.Caller(skip + 1)
 	if !ok {
 		return "unknown place"
 	}

@@ -58,6 +58,12 @@ func TestPackageProgram(t *testing.T) {
 	}
 }
 
+func shareMany(p *Program) {
+	for i := range 100 {
+		p.SharedValue(fmt.Sprint("v", i))
+	}
+}
+
 type fake struct{ respond.Module }
 
 func TestModulesAreReplacedByName(t *testing.T) {
@@ -86,10 +92,19 @@ func TestMistakesPanic(t *testing.T) {
 		"is served already: \"/{a}\"": func(p *Program) { p.HandleFunc("/{a}", answer); p.HandleFunc("/{b}", answer) },
 		"the handler of \"/\" is nil": func(p *Program) { p.Handle("/", nil) },
 		"the handler of \"/f\" is":    func(p *Program) { p.HandleFunc("/f", nil) },
+		"the http.Handler is nil":     func(p *Program) { p.Handle("/", HTTP(nil)) },
+		"nil; for the handlers of ht": func(p *Program) { p.Handle("/", HTTP(http.HandlerFunc(nil))) },
 		"name of a function is empty": func(p *Program) { p.Func("", answer) },
 		"function \"f\" is nil":       func(p *Program) { p.Func("f", nil) },
 		"a function \"f\" already":    func(p *Program) { p.Func("f", answer); p.Func("f", answer) },
 		"register before it":          func(p *Program) { p.start(); p.Func("f", answer) },
+		"the function of OnReady is":  func(p *Program) { p.OnReady(nil) },
+		"OnMaster is nil":             func(p *Program) { p.OnMaster(nil) },
+		"the shared name \"c\" is ta": func(p *Program) { p.SharedCounter("c"); p.SharedValue("c") },
+		"tined_test.go:":              func(p *Program) { p.SharedValue("v"); p.SharedValue("v") },
+		"and not of ' '":              func(p *Program) { p.SharedCounter("two words") },
+		"a name has 1 to 64 bytes":    func(p *Program) { p.SharedValue("") },
+		"more than 32 values":         func(p *Program) { shareMany(p) },
 		"Main was called before":      func(p *Program) { p.start(); p.start() },
 	} {
 		t.Run(want, func(t *testing.T) {

@@ -64,8 +64,10 @@ type bounds struct {
 	prepare   time.Duration // to build a generation: modules open databases
 	lastWords time.Duration // between the end of the channel and the exit, or the reverse
 	drained   time.Duration // beyond the drain's own timeout
+	exit      time.Duration // from drained to the exit
 	fast      time.Duration // for a fast stop
 	numbers   time.Duration // to answer a report
+	resize    time.Duration // to take new numbers of workers: some may have to be started
 	unkilled  time.Duration // for a process that not even SIGKILL ends (it hangs in the kernel)
 }
 
@@ -74,8 +76,10 @@ var defaultBounds = bounds{
 	prepare:   60 * time.Second,
 	lastWords: time.Second,
 	drained:   2 * time.Second,
-	fast:      2 * time.Second,
+	exit:      control.ExitHooks + time.Second,
+	fast:      control.FastStop,
 	numbers:   500 * time.Millisecond,
+	resize:    5 * time.Second,
 	unkilled:  5 * time.Second,
 }
 
@@ -90,9 +94,15 @@ type child struct {
 	proc    process
 	version string // as it said in its hello
 
+	told   map[string]uint64 // the revision of each shared value that it was sent
+	unseen int               // values that it has not acknowledged yet
+
+	unresized int // numbers of workers that it has not acknowledged yet
+
 	lent     int  // messages of shards that it has not acknowledged yet
 	asked    bool // the master told it to drain
 	released bool // it has stopped accepting and closed its shards
+	drained  bool // nothing is in flight any more: the program's exit hooks run
 
 	fault  string          // why the master ended it; "": it ended of itself
 	failed *control.Failed // its diagnostic, when it refused the generation
@@ -170,6 +180,7 @@ func (m *master) hear(c *child, message control.Message) {
 				return
 			}
 			c.version = e.Version
+			m.sendBoard(c)
 			m.sendPrepare(c)
 			m.enter(c, Preparing, b.prepare)
 		}
@@ -186,11 +197,12 @@ func (m *master) hear(c *child, message control.Message) {
 	case *control.Failed:
 		if m.expect(c, message, Preparing) {
 			c.failed = e
-			m.kill(c, "it refused the configuration")
+			m.kill(c, "it could not prepare")
 		}
 	case *control.Committed:
 		if m.expect(c, message, Committing) {
 			m.sendShards(c)
+			m.sendWorkers(c)
 			m.enter(c, Lending, b.answer)
 		}
 	case *control.Lent:
@@ -220,9 +232,21 @@ func (m *master) hear(c *child, message control.Message) {
 		} else {
 			m.leaving(c)
 		}
+		if e.Kind() == control.KindDrained && c.state == Draining && !c.drained {
+			c.drained = true // once: saying it again gives no more time
+			if !m.fast {
+				c.due = m.now().Add(b.exit) // for the program's exit hooks
+			}
+		}
+	case *control.SetValue:
+		m.setValue(c, e)
+	case *control.ValueSeen:
+		m.seen(c)
+	case *control.Resized:
+		m.resized(c)
 	case *control.Numbers:
 		c.numbers, c.numbersAt = e, m.now()
-		m.answerStatuses()
+		m.answerInquiries()
 	case *control.LogDropped:
 		m.lostLines += e.Count
 	}

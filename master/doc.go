@@ -16,11 +16,14 @@
 //	prove.go      the master's own request
 //	supervise.go  what follows a child's end
 //	proc.go       the only file that starts or signals a process
+//	goroutine.go  a child on a goroutine, for a single process
+//	values.go     the texts that children share
+//	workers.go    the numbers of workers that the operator has set
 //	drain.go      the stop
 //	operator.go   HTTP and JSON on the control socket; operator_client.go is its client
 //	logsink.go    where lines end up
 //	signals.go    what signals mean
 //
-// It may import the standard library, netcore, netcore/control, configs, tableflip, zap and x/sys,
+// It may import the standard library, netcore, netcore/control, netcore/board, configs, tableflip, zap and x/sys,
 // never child.
 package master

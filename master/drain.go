@@ -35,6 +35,10 @@ func (m *master) stop(fast bool) {
 		timeout, bound = 0, m.bounds.fast
 	}
 	m.shardsDue = m.now().Add(m.bounds.answer)
+	if m.busy {
+		m.cancel()
+		m.busyDue = m.now().Add(bound)
+	}
 	for _, s := range m.slots {
 		s.due = time.Time{}
 	}
@@ -65,6 +69,9 @@ func (m *master) drain(c *child, timeout, bound time.Duration) {
 func (m *master) hurry(fast bool) {
 	kill := m.fast
 	m.fast = m.fast || fast
+	if m.busy && m.fast {
+		m.busyDue = m.now()
+	}
 	for c := range m.lives {
 		switch {
 		case kill && c.state < Ending:
@@ -97,7 +104,7 @@ func (m *master) closeShards() {
 
 // finish ends the loop once the last child is gone.
 func (m *master) finish() {
-	if m.phase == stopping && len(m.lives) == 0 {
+	if m.phase == stopping && len(m.lives) == 0 && !m.busy {
 		m.finished = true
 	}
 }

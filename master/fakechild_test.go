@@ -188,6 +188,8 @@ func (f *fake) run() int {
 				fmt.Fprintln(l, "reopened")
 			}
 			send(&control.Reopened{})
+		case *control.Resize:
+			send(&control.Resized{})
 		case *control.Report:
 			send(&control.Numbers{Generation: 1, Connections: 1, Exchanges: 2, Finished: 2})
 		}

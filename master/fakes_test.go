@@ -163,7 +163,7 @@ func TestStartOrder(t *testing.T) {
 	f := newFleet(t, 2)
 	a, b := f.last(0), f.last(1)
 	f.brings(a, Proved)
-	if kinds := proc(a).sentKinds(); !slices.Equal(kinds, []control.Kind{control.KindPrepare, control.KindCommit, control.KindLend, control.KindInject}) {
+	if kinds := proc(a).sentKinds(); !slices.Equal(kinds, []control.Kind{control.KindBoard, control.KindPrepare, control.KindCommit, control.KindLend, control.KindInject}) {
 		t.Fatalf("sent %v", kinds)
 	}
 	f.brings(b, Proving)
@@ -189,7 +189,7 @@ func TestStartOrder(t *testing.T) {
 	f.ends(a, bySignal(syscall.SIGKILL))
 	next := f.last(0)
 	f.brings(next, Serving)
-	if p := proc(next).sent[0].(*control.Prepare); p.Digest != f.config.Digest || p.LogFormat != formatJSON {
+	if p := proc(next).sent[1].(*control.Prepare); p.Digest != f.config.Digest || p.LogFormat != formatJSON {
 		t.Errorf("%+v", p)
 	}
 }
@@ -267,6 +267,21 @@ func TestKillsFromOutsideArePaced(t *testing.T) {
 	f.after(time.Second)
 	if len(f.started)-lives != respawnsPerSecond+1 {
 		t.Fatal("no successor after the pause")
+	}
+}
+
+// A child that ends before its first word has most likely never reached the server: its main function has returned.
+func TestChildWithoutAWordIsToldTheCure(t *testing.T) {
+	f := newFleet(t, 1)
+	f.ends(f.last(0), byExit(0))
+	if end := f.slots[0].lastEnd; !strings.Contains(end, "without calling Main") {
+		t.Errorf("silent: %q", end)
+	}
+	f = newFleet(t, 1)
+	f.brings(f.last(0), Preparing)
+	f.ends(f.last(0), byExit(0))
+	if end := f.slots[0].lastEnd; end != "exited with status 0 before it served" {
+		t.Errorf("after its hello: %q", end)
 	}
 }
 
@@ -407,6 +422,23 @@ func TestUnaskedDrainIsReplacedAtOnce(t *testing.T) {
 	f.ends(c, byExit(0))
 	if f.last(0) != next || next.state != Serving || f.slots[0].faults != 0 {
 		t.Error("the end of the drained child touched its successor")
+	}
+}
+
+// A child gets time for its exit hooks once, however often it says that it has drained.
+func TestDrainedTwiceGivesNoMoreTime(t *testing.T) {
+	f := servingFleet(t, 1)
+	c := f.last(0)
+	f.onSignal(syscall.SIGTERM)
+	f.says(c, &control.Draining{}, &control.Drained{})
+	f.after(f.bounds.exit - time.Second)
+	f.says(c, &control.Drained{})
+	if len(proc(c).killed) != 0 {
+		t.Fatal("it is killed while its hooks may run")
+	}
+	f.after(time.Second)
+	if len(proc(c).killed) != 1 {
+		t.Error("the stop waits for a child that says again and again that it has drained")
 	}
 }
 

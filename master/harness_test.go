@@ -93,9 +93,15 @@ type harness struct {
 // launch starts a master; change may be nil. It does not wait for the children.
 func launch(t *testing.T, config *configs.Config, change func(*master)) *harness {
 	t.Helper()
+	return launchWith(t, Options{}, config, change)
+}
+
+// launchWith is launch with what a program gives its master.
+func launchWith(t *testing.T, o Options, config *configs.Config, change func(*master)) *harness {
+	t.Helper()
 	h := &harness{t: t, stdout: newLines(), stderr: newLines(), signals: make(chan os.Signal, 4), exit: make(chan int, 1)}
-	o := Options{Version: "v0-test", Path: "test.hcl", Stdout: h.stdout, Stderr: h.stderr}.withDefaults()
-	m, err := open(o, config, new(configs.Sources))
+	o.Version, o.Path, o.Stdout, o.Stderr = "v0-test", "test.hcl", h.stdout, h.stderr
+	m, err := open(o.withDefaults(), config, new(configs.Sources))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/tined/tined/configs"
 	"github.com/tined/tined/netcore"
+	"github.com/tined/tined/netcore/board"
+	"github.com/tined/tined/netcore/control"
 )
 
 // Exit codes of Run.
@@ -30,6 +33,14 @@ type Options struct {
 	Schema *configs.Schema
 	// Control is the control socket's path; "": as configured, else the default.
 	Control string
+	// Shared is what the program shares with its children; nil: nothing.
+	Shared *board.Shared
+	// Prepare runs once, after everything is opened and before the first child is started; an error refuses the start. ctx ends with
+	// the master, and when a stop comes first. nil: nothing to do.
+	Prepare func(ctx context.Context) error
+	// Host, if not nil, is a child's main function, and makes this a single process: it runs on a goroutine, once, instead of children
+	// in processes of their own. It takes its control channel over and returns the exit status.
+	Host func(index int, conn *control.Conn) int
 	// Stdout takes the start line and access logs, Stderr diagnostics and the log; nil is the
 	// process's own.
 	Stdout, Stderr io.Writer
@@ -69,6 +80,9 @@ func (o Options) withDefaults() Options {
 	if o.Stderr == nil {
 		o.Stderr = os.Stderr
 	}
+	if o.Shared == nil {
+		o.Shared = new(board.Shared)
+	}
 	return o
 }
 
@@ -96,10 +110,15 @@ type master struct {
 	runtime    *runtimeDir
 	operator   *operator
 	shards     *shardSet
+	counters   *board.Segment // of the program's shared counters; nil: it has none
 	accessLogs *logFiles
 	sink       *sink       // any goroutine
 	log        *zap.Logger // any goroutine
 
+	ctx        context.Context // the program's in this process
+	cancel     context.CancelFunc
+	busy       bool      // Options.Prepare runs
+	busyDue    time.Time // of a stop: when it is not waited for any more; zero: never
 	phase      phase
 	fast       bool // the stop is a fast one
 	finished   bool // the loop ends
@@ -111,8 +130,9 @@ type master struct {
 	lives      map[*child]struct{} // every life that has not ended, replaced ones included
 	pace       pace
 	lostLines  uint64 // of logs, reported by children
-	statuses   []*statusRequest
-	admissions bool // the start's gate is open: who is proved may accept
+	inquiries  []*inquiry
+	workers    *control.Resize // what the operator has set in place of the configuration's; nil: nothing
+	admissions bool            // the start's gate is open: who is proved may accept
 
 	// Seams of the tests.
 	bounds bounds
@@ -155,6 +175,8 @@ func (m *master) do(f func()) bool {
 // run is the loop, and after it the end. Each turn takes one event; due times follow.
 func (m *master) run() int {
 	go m.operator.serve()
+	m.watchValues()
+	m.prepare()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for !m.finished {
@@ -191,10 +213,15 @@ func (m *master) tick() time.Duration {
 			m.spawn(s)
 		}
 	}
+	if !m.busyDue.IsZero() && !m.busyDue.After(now) {
+		m.log.Warn("the program's hook in the master does not return; it is not waited for")
+		m.busy, m.busyDue = false, time.Time{}
+		m.finish()
+	}
 	if !m.shardsDue.IsZero() && !m.shardsDue.After(now) {
 		m.closeShards()
 	}
-	m.answerStatuses()
+	m.answerInquiries()
 
 	next := now.Add(idle)
 	sooner := func(t time.Time) {
@@ -203,14 +230,15 @@ func (m *master) tick() time.Duration {
 		}
 	}
 	sooner(m.shardsDue)
+	sooner(m.busyDue)
 	for _, s := range m.slots {
 		sooner(s.due)
 	}
 	for c := range m.lives {
 		sooner(c.due)
 	}
-	for _, r := range m.statuses {
-		sooner(r.due)
+	for _, i := range m.inquiries {
+		sooner(i.due)
 	}
 	return max(next.Sub(now), 0)
 }
@@ -218,6 +246,7 @@ func (m *master) tick() time.Duration {
 // end closes everything, in the order in which others can notice: the shards, the control socket
 // with the lock of the runtime directory, and only then the answers to whoever asked for the stop.
 func (m *master) end() int {
+	m.cancel()
 	m.abandon()
 	m.shards.close()
 	m.runtime.close()
@@ -228,6 +257,9 @@ func (m *master) end() int {
 		_ = s.socket.Close()
 	}
 	_ = m.sources.Close()
+	if m.counters != nil {
+		_ = m.counters.Close()
+	}
 	m.accessLogs.close()
 	if m.failure == "" {
 		m.log.Info("stopped", zap.Duration("uptime", m.now().Sub(m.born).Round(time.Millisecond)))

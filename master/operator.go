@@ -42,6 +42,8 @@ func newOperator(m *master) *operator {
 	o := &operator{m: m, listener: m.runtime.listener}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", o.status)
+	mux.HandleFunc("GET /v1/workers", o.workers)
+	mux.HandleFunc("PUT /v1/workers", o.setWorkers)
 	mux.HandleFunc("POST /v1/stop", o.stop)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusNotFound, errorReply{"no such operation: " + r.Method + " " + r.URL.Path})
@@ -83,11 +85,7 @@ func (o *operator) status(w http.ResponseWriter, r *http.Request) {
 
 func (o *operator) stop(w http.ResponseWriter, r *http.Request) {
 	var request StopRequest
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOperatorBody))
-	if err == nil && len(body) > 0 {
-		err = json.Unmarshal(body, &request)
-	}
-	if err != nil {
+	if err := take(w, r, &request); err != nil {
 		reply(w, http.StatusBadRequest, errorReply{"stop: " + err.Error()})
 		return
 	}
@@ -111,6 +109,15 @@ func (o *operator) stop(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// take reads a request's body, which may be empty.
+func take(w http.ResponseWriter, r *http.Request, into any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOperatorBody))
+	if err == nil && len(body) > 0 {
+		err = json.Unmarshal(body, into)
+	}
+	return err
+}
+
 func reply(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
@@ -119,43 +126,49 @@ func reply(w http.ResponseWriter, code int, body any) {
 	_ = e.Encode(body) // the client may have gone
 }
 
-// statusRequest waits for the children's numbers. Owner: the loop.
-type statusRequest struct {
-	answer chan<- *Status // capacity 1
-	asked  time.Time
+// inquiry waits for what the children answer. Owner: the loop.
+type inquiry struct {
+	open   func(c *child) bool // c has still to answer
+	answer func()              // takes what is there when none has, or at the end of the bound
 	due    time.Time
 }
 
-// askNumbers asks every child that can answer for its numbers, and answers when all have, or at
-// the end of the bound.
-func (m *master) askNumbers(answer chan<- *Status) {
+// inquire calls answer when no child has to answer any more, or at the end of the bound.
+func (m *master) inquire(bound time.Duration, open func(c *child) bool, answer func()) {
+	m.inquiries = append(m.inquiries, &inquiry{open: open, answer: answer, due: m.now().Add(bound)})
+	m.answerInquiries()
+}
+
+// answerInquiries answers those for which everything is there, or that have waited long enough.
+func (m *master) answerInquiries() {
 	now := m.now()
-	m.statuses = append(m.statuses, &statusRequest{answer: answer, asked: now, due: now.Add(m.bounds.numbers)})
+	m.inquiries = slices.DeleteFunc(m.inquiries, func(i *inquiry) bool {
+		if now.Before(i.due) {
+			for c := range m.lives {
+				if i.open(c) {
+					return false
+				}
+			}
+		}
+		i.answer()
+		return true
+	})
+}
+
+// askNumbers asks every child that can answer for its numbers. answer has the capacity 1.
+func (m *master) askNumbers(answer chan<- *Status) {
+	asked := m.now()
 	for c := range m.lives {
 		if c.reports() {
 			c.proc.Send(&control.Report{})
 		}
 	}
-	m.answerStatuses()
+	m.inquire(m.bounds.numbers,
+		func(c *child) bool { return c.reports() && c.numbersAt.Before(asked) },
+		func() { answer <- m.status(asked) })
 }
 
 func (c *child) reports() bool { return c.state >= Proved && c.state <= Draining }
-
-// answerStatuses answers the requests for which everything is there, or that waited long enough.
-func (m *master) answerStatuses() {
-	now := m.now()
-	m.statuses = slices.DeleteFunc(m.statuses, func(r *statusRequest) bool {
-		if now.Before(r.due) {
-			for c := range m.lives {
-				if c.reports() && c.numbersAt.Before(r.asked) {
-					return false
-				}
-			}
-		}
-		r.answer <- m.status(r.asked)
-		return true
-	})
-}
 
 // status is the present state; numbers older than since are left out.
 func (m *master) status(since time.Time) *Status {

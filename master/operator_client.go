@@ -113,6 +113,18 @@ func (c *Client) Stop(ctx context.Context, r StopRequest) (*StopReply, error) {
 	return reply, c.call(ctx, http.MethodPost, "/v1/stop", r, reply)
 }
 
+// Workers asks for the numbers of workers. Errors: as Status.
+func (c *Client) Workers(ctx context.Context) (*Workers, error) {
+	reply := new(Workers)
+	return reply, c.call(ctx, http.MethodGet, "/v1/workers", nil, reply)
+}
+
+// SetWorkers sets the numbers of workers of each child, and returns when the children have them. Errors: as Status.
+func (c *Client) SetWorkers(ctx context.Context, r WorkersRequest) (*Workers, error) {
+	reply := new(Workers)
+	return reply, c.call(ctx, http.MethodPut, "/v1/workers", r, reply)
+}
+
 // maxReply bounds an answer of the master, in bytes.
 const maxReply = 16 << 20
 

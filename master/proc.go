@@ -20,7 +20,7 @@ import (
 const (
 	// outboxSize is how many messages wait for one child. A child that lets them pile up does not
 	// read at all.
-	outboxSize = 64
+	outboxSize = 128
 	// maxOutputLine bounds a line of a child's stdout or stderr, in bytes; the rest is cut.
 	maxOutputLine = 8 << 10
 	// outputBound is how long a child's output is read after its exit.

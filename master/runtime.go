@@ -26,14 +26,15 @@ const (
 )
 
 // ControlPath finds the control socket, for the master that makes it and for the commands that use
-// it: explicit (--control, TINED_CONTROL), else configured, else the default of this user.
-func ControlPath(explicit, configured string) (string, error) {
+// it: explicit (--control, TINED_CONTROL), else configured, else the default of the program called
+// name for this user.
+func ControlPath(name, explicit, configured string) (string, error) {
 	path := explicit
 	if path == "" {
 		path = configured
 	}
 	if path == "" {
-		path = defaultControlPath(os.Getenv, os.Getuid(), os.TempDir())
+		path = defaultControlPath(name, os.Getenv, os.Getuid(), os.TempDir())
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -46,22 +47,22 @@ func ControlPath(explicit, configured string) (string, error) {
 }
 
 // defaultControlPath is the order of DESIGN section 10.
-func defaultControlPath(env func(string) string, uid int, temp string) string {
+func defaultControlPath(name string, env func(string) string, uid int, temp string) string {
 	// systemd may name several runtime directories, separated by colons (systemd.exec(5)).
 	if dir, _, _ := strings.Cut(env("RUNTIME_DIRECTORY"), ":"); dir != "" {
 		return filepath.Join(dir, defaultSocket)
 	}
 	if uid == 0 {
-		return filepath.Join("/run/tined", defaultSocket)
+		return filepath.Join("/run", name, defaultSocket)
 	}
 	if dir := env("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "tined", defaultSocket)
+		return filepath.Join(dir, name, defaultSocket)
 	}
-	return filepath.Join(temporaryRuntime(uid, temp), defaultSocket)
+	return filepath.Join(temporaryRuntime(name, uid, temp), defaultSocket)
 }
 
-func temporaryRuntime(uid int, temp string) string {
-	return filepath.Join(temp, "tined-"+strconv.Itoa(uid))
+func temporaryRuntime(name string, uid int, temp string) string {
+	return filepath.Join(temp, name+"-"+strconv.Itoa(uid))
 }
 
 // runtimeDir is the master's place in the file system: the control socket, and the folder with one
@@ -152,7 +153,8 @@ func childrenFolder(control, runtime string) string {
 // makeParent makes the control socket's directory. The one below the temporary folder is
 // everybody's to take: it must be ours and closed to others.
 func makeParent(dir string) error {
-	if dir != temporaryRuntime(os.Getuid(), os.TempDir()) {
+	name, ours := strings.CutSuffix(filepath.Base(dir), "-"+strconv.Itoa(os.Getuid()))
+	if !ours || dir != temporaryRuntime(name, os.Getuid(), os.TempDir()) {
 		return os.MkdirAll(dir, 0o755)
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -196,7 +198,7 @@ func removeStale(path string) error {
 
 func aliveError(control string) error {
 	if pid := peerPid(control); pid != 0 {
-		return fmt.Errorf("control socket: another master (pid %d) is running on %s: stop it, or set another `control`", pid, control)
+		return fmt.Errorf("control socket: another master (pid %d) is running on %s: stop it, or choose another socket with `control` or --control", pid, control)
 	}
 	return fmt.Errorf("control socket: another master is starting or stopping on %s", control)
 }

@@ -14,32 +14,35 @@ import (
 
 func TestDefaultControlPath(t *testing.T) {
 	for _, c := range []struct {
+		name string
 		env  map[string]string
 		uid  int
 		want string
 	}{
-		{map[string]string{"RUNTIME_DIRECTORY": "/run/a:/run/b", "XDG_RUNTIME_DIR": "/x"}, 0, "/run/a/control.sock"},
-		{nil, 0, "/run/tined/control.sock"},
-		{map[string]string{"XDG_RUNTIME_DIR": "/run/user/7"}, 7, "/run/user/7/tined/control.sock"},
-		{nil, 7, "/tmp/tined-7/control.sock"},
+		{"tined", map[string]string{"RUNTIME_DIRECTORY": "/run/a:/run/b", "XDG_RUNTIME_DIR": "/x"}, 0, "/run/a/control.sock"},
+		{"tined", nil, 0, "/run/tined/control.sock"},
+		{"shop", nil, 0, "/run/shop/control.sock"},
+		{"tined", map[string]string{"XDG_RUNTIME_DIR": "/run/user/7"}, 7, "/run/user/7/tined/control.sock"},
+		{"tined", nil, 7, "/tmp/tined-7/control.sock"},
+		{"shop", nil, 7, "/tmp/shop-7/control.sock"},
 	} {
-		if got := defaultControlPath(func(k string) string { return c.env[k] }, c.uid, "/tmp"); got != c.want {
+		if got := defaultControlPath(c.name, func(k string) string { return c.env[k] }, c.uid, "/tmp"); got != c.want {
 			t.Errorf("%v, uid %d: %s, want %s", c.env, c.uid, got, c.want)
 		}
 	}
 }
 
 func TestControlPath(t *testing.T) {
-	if got, err := ControlPath("/a", "/b"); err != nil || got != "/a" {
+	if got, err := ControlPath("tined", "/a", "/b"); err != nil || got != "/a" {
 		t.Error(got, err)
 	}
-	if got, err := ControlPath("", "/b"); err != nil || got != "/b" {
+	if got, err := ControlPath("tined", "", "/b"); err != nil || got != "/b" {
 		t.Error(got, err)
 	}
-	if _, err := ControlPath("/"+strings.Repeat("x", maxSocketPath), ""); err == nil || !strings.Contains(err.Error(), "at most 107") {
+	if _, err := ControlPath("tined", "/"+strings.Repeat("x", maxSocketPath), ""); err == nil || !strings.Contains(err.Error(), "at most 107") {
 		t.Error(err)
 	}
-	if _, err := ControlPath("/"+strings.Repeat("x", maxSocketPath-1), ""); err != nil {
+	if _, err := ControlPath("tined", "/"+strings.Repeat("x", maxSocketPath-1), ""); err != nil {
 		t.Error(err)
 	}
 }
@@ -137,7 +140,7 @@ func TestLongRuntimePath(t *testing.T) {
 func TestTemporaryRuntimeMustBeOurs(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
-	dir := temporaryRuntime(os.Getuid(), temp)
+	dir := temporaryRuntime("tined", os.Getuid(), temp)
 	if err := makeParent(dir); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,8 +21,9 @@ import (
 //
 //  1. the configuration is read and resolved; every mistake is printed, and nothing was opened;
 //  2. the runtime directory, then every address is probed; every obstacle is printed;
-//  3. shards, log files and the children's sockets are opened;
-//  4. the loop starts the children, and admits them together once each is proved.
+//  3. shards, log files, the board and the children's sockets are opened;
+//  4. the program's own preparation runs, while the loop answers the operator;
+//  5. the loop starts the children, and admits them together once each is proved.
 
 // load reads and resolves the configuration and prints its diagnostics, one per line. ok is false
 // when it is refused.
@@ -67,7 +69,7 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 	if err != nil {
 		return nil, err
 	}
-	path, err := ControlPath(o.Control, config.Control)
+	path, err := ControlPath(o.Name, o.Control, config.Control)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +97,10 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 	}
 	undo = append(undo, func() { _ = m.sources.Close() })
 	children := config.Children
-	if children == 0 {
+	switch {
+	case o.Host != nil:
+		children = 1
+	case children == 0:
 		children = usableCores(os.DirFS("/"))
 	}
 	if m.shards, err = openShards(config.Listeners, children); err != nil {
@@ -110,9 +115,21 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 		undo = append(undo, func() { _ = socket.Close() })
 		m.slots = append(m.slots, &slot{index: i, socket: socket, due: m.born})
 	}
+	if m.counters, err = o.Shared.Share(); err != nil {
+		return nil, err
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.start = m.startReal(filepath.Base(o.Name), os.Environ(), credential)
+	if o.Host != nil {
+		m.start = m.startHosted(o.Host)
+	}
 	m.operator = newOperator(m)
-	if os.Getuid() == 0 && credential == nil {
+	switch {
+	case credential != nil && o.Host != nil:
+		m.log.Warn("`user` and `group` have no effect in a single process")
+	case os.Getuid() == 0 && o.Host != nil:
+		m.log.Warn("the process runs as root: start it as another user")
+	case os.Getuid() == 0 && credential == nil:
 		m.log.Warn("children run as root: set `user` to give that up")
 	}
 	return m, nil
@@ -138,6 +155,42 @@ func (m *master) startReal(name string, env []string, credential *syscall.Creden
 				}
 			},
 		})
+	}
+}
+
+// startHosted is startReal for a single process.
+func (m *master) startHosted(run func(int, *control.Conn) int) func(*child) (process, error) {
+	return func(c *child) (process, error) {
+		return startGoroutine(m.sink.write, func(event any) { m.post(c, event) }, func(conn *control.Conn) int { return run(c.slot.index, conn) })
+	}
+}
+
+// prepare begins the program's own preparation. No child is started before it has succeeded.
+func (m *master) prepare() {
+	if m.o.Prepare == nil {
+		return
+	}
+	m.busy = true
+	for _, s := range m.slots {
+		s.due = time.Time{}
+	}
+	go func() {
+		err := m.o.Prepare(m.ctx)
+		m.do(func() { m.prepared(err) })
+	}()
+}
+
+func (m *master) prepared(err error) {
+	m.busy, m.busyDue = false, time.Time{}
+	switch {
+	case m.phase == stopping:
+		m.finish()
+	case err != nil:
+		m.fail(fmt.Sprintf("%s: %v", m.o.Name, err))
+	default:
+		for _, s := range m.slots {
+			s.due = m.now()
+		}
 	}
 }
 
@@ -192,6 +245,9 @@ func (m *master) startLine(children int) string {
 	}
 	if all := len(m.slots); children < all {
 		count = fmt.Sprintf("%d of %d children", children, all)
+	}
+	if m.o.Host != nil {
+		count = "one process"
 	}
 	from := "without a configuration file"
 	if m.o.Path != "" {

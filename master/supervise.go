@@ -52,11 +52,13 @@ func judge(c *child) (verdict, string) {
 	}
 	switch {
 	case c.failed != nil:
-		return ownFault, "refused the configuration"
+		return ownFault, "could not prepare"
 	case c.fault != "":
 		return ownFault, "was killed by the master: " + c.fault
 	case c.asked:
 		return asked, how
+	case c.served.IsZero() && c.told == nil && c.status.Exited() && c.status.ExitStatus() == 0: // it has not even said hello
+		return ownFault, "ended before it served: its main function returns, or exits, without calling Main"
 	case c.served.IsZero():
 		return ownFault, how + " before it served"
 	case c.status.Exited() && c.status.ExitStatus() == 0:
@@ -92,7 +94,7 @@ func (m *master) ended(c *child) {
 	m.enter(c, Ended, 0)
 	c.proc.Release()
 	delete(m.lives, c)
-	m.answerStatuses()
+	m.answerInquiries()
 	v, how := judge(c)
 	s := c.slot
 	s.lastEnd = how
@@ -117,6 +119,10 @@ func (m *master) ended(c *child) {
 	}
 	if m.phase == starting && c.failed != nil {
 		m.fail(c.failed.Diagnostic)
+		return
+	}
+	if m.o.Host != nil {
+		m.fail(fmt.Sprintf("%s: the single process can serve no longer: its child %s", m.o.Name, how))
 		return
 	}
 	wait := s.after(v, c, m.now())

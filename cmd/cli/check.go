@@ -21,8 +21,8 @@ func (a *app) checkCommand() *cobra.Command {
 It opens no socket and changes nothing. The status is 0 and "FILE: ok" is printed, or 1.
 With --dump it prints the configuration as it is understood, every default written out,
 in a form that can be read again.`,
-		Example: fmt.Sprintf(`  %[1]s check tined.hcl
-  %[1]s check --dump -c tined.hcl > whole.hcl
+		Example: fmt.Sprintf(`  %[1]s check %[1]s.hcl
+  %[1]s check --dump -c %[1]s.hcl > whole.hcl
   %[1]s check && systemctl reload %[1]s`, name),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {

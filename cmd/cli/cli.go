@@ -16,6 +16,7 @@ import (
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/configs"
 	"github.com/tined/tined/master"
+	"github.com/tined/tined/netcore/board"
 	"github.com/tined/tined/netcore/control"
 )
 
@@ -31,8 +32,14 @@ type Program struct {
 	DefaultConfig string
 	// Modules are the kinds of handler that a route may hold.
 	Modules []module.Module
+	// Middleware are the blocks that a site and a route may hold around what answers.
+	Middleware []module.Middleware
 	// Code are the routes registered in code. A program that has some may run without a configuration file.
 	Code []module.CodeRoute
+	// Hooks are what the program does at the turns of its processes' lives.
+	Hooks Hooks
+	// Shared is what its processes share; nil: nothing.
+	Shared *board.Shared
 }
 
 // Main is the whole program: it plays the role that the process was started for, and returns the exit status.
@@ -41,15 +48,29 @@ func Main(p Program) int {
 	restoreName(p.Name)
 	switch role := control.Role(); role {
 	case control.RoleChild:
-		return child.Run(child.Options{Schema: schema(p), Modules: p.Modules, Code: p.Code, Version: p.Version})
+		return child.Run(childOptions(p))
 	case roleMaster, "":
 		os.Unsetenv(control.EnvRole)
 		a := &app{program: p, schema: schema(p), stdout: os.Stdout, stderr: os.Stderr, supervised: role == roleMaster, master: master.Run}
+		a.executable, _ = os.Executable() // without /proc it is "", which is nobody's
 		return a.execute(os.Args[1:])
 	default:
 		fmt.Fprintf(os.Stderr, "%s: %s=%q is no role: unset it\n", p.Name, control.EnvRole, role)
 		return exitFailed
 	}
+}
+
+// childOptions are those of a child in a process of its own.
+func childOptions(p Program) child.Options {
+	h := p.Hooks
+	o := child.Options{
+		Schema: schema(p), Modules: p.Modules, Middleware: p.Middleware, Code: p.Code, Version: p.Version, Shared: p.Shared,
+		Hooks: child.Hooks{Start: h.ChildStart, Ready: h.Ready, Drain: h.Drain, Exit: h.Exit},
+	}
+	if o.Shared == nil {
+		o.Shared = new(board.Shared)
+	}
+	return o
 }
 
 func (p Program) withDefaults() Program {
@@ -80,13 +101,17 @@ func restoreName(name string) {
 // schema is what a configuration of p may hold.
 func schema(p Program) *configs.Schema {
 	s := &configs.Schema{
-		Limits:  child.LimitsSpec(),
-		Workers: child.WorkersSpec(),
-		Pattern: patternKey,
-		NoFile:  len(p.Code) > 0,
+		Limits:      child.LimitsSpec(),
+		RouteLimits: child.RouteLimitsSpec(),
+		Workers:     child.WorkersSpec(),
+		Pattern:     patternKey,
+		NoFile:      len(p.Code) > 0,
 	}
 	for _, m := range p.Modules {
 		s.Modules = append(s.Modules, m.Spec())
+	}
+	for _, m := range p.Middleware {
+		s.Middleware = append(s.Middleware, m.Spec())
 	}
 	for _, r := range p.Code {
 		s.CodeRoutes = append(s.CodeRoutes, configs.CodeRoute{Pattern: r.Pattern, Place: r.Place})
@@ -111,6 +136,7 @@ type app struct {
 	program        Program
 	schema         *configs.Schema
 	stdout, stderr io.Writer
+	executable     string                   // this process's own, "" when it is not known
 	supervised     bool                     // this master was started by a stub
 	master         func(master.Options) int // master.Run; tests have another
 
@@ -159,10 +185,10 @@ configuration, else at the default place.
 
 Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 4 timed out.`, name, a.program.Short, a.program.DefaultConfig),
-		Example: fmt.Sprintf(`  %[1]s check -c tined.hcl    is the configuration right?
-  %[1]s run -c tined.hcl      serve it, until ^C
-  %[1]s status -c tined.hcl   what is running
-  %[1]s stop -c tined.hcl     finish what is in flight, then end`, name),
+		Example: fmt.Sprintf(`  %[1]s check -c %[1]s.hcl    is the configuration right?
+  %[1]s run -c %[1]s.hcl      serve it, until ^C
+  %[1]s status -c %[1]s.hcl   what is running
+  %[1]s stop -c %[1]s.hcl     finish what is in flight, then end`, name),
 		Args:          noArguments,
 		SilenceErrors: true,
 
@@ -171,7 +197,7 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// A program with routes in code is a server; bin/tined is a tool that serves when told to.
 			if len(a.program.Code) > 0 {
-				return a.serve(false)
+				return a.serve(false, a.byGoRun())
 			}
 			return cmd.Help()
 		},
@@ -185,7 +211,7 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 	flags.StringVarP(&a.config, "config", "c", "", fmt.Sprintf("configuration `FILE` (default %s)", a.program.DefaultConfig))
 	flags.StringVar(&a.control, "control", "", "`PATH` of the master's control socket (default: $TINED_CONTROL, else as configured)")
 	_ = root.MarkPersistentFlagFilename("config", "hcl", "json") // it fails only for a flag that does not exist
-	root.AddCommand(a.runCommand(), a.checkCommand(), a.statusCommand(), a.stopCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.checkCommand(), a.statusCommand(), a.workersCommand(), a.stopCommand(), a.versionCommand())
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.RunE = failing(cmd.RunE)
 	}

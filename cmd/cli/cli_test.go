@@ -5,21 +5,29 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/tined/tined/child"
 	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/configs"
 	"github.com/tined/tined/master"
 )
 
 // call runs one command line of p with a master that only notes what it was asked. asked is nil when there was none.
 func call(t *testing.T, p Program, args ...string) (status int, stdout, stderr string, asked *master.Options) {
 	t.Helper()
+	return callAs(t, "/usr/bin/prog", p, args...)
+}
+
+// callAs is call in a process of this executable.
+func callAs(t *testing.T, executable string, p Program, args ...string) (status int, stdout, stderr string, asked *master.Options) {
+	t.Helper()
 	p = p.withDefaults()
 	var out, errs bytes.Buffer
-	a := &app{program: p, schema: schema(p), stdout: &out, stderr: &errs, master: func(o master.Options) int {
+	a := &app{program: p, schema: schema(p), stdout: &out, stderr: &errs, executable: executable, master: func(o master.Options) int {
 		asked = &o
 		return 0
 	}}
@@ -149,7 +157,7 @@ func TestControlPath(t *testing.T) {
 
 func TestNotRunning(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none.sock")
-	for _, args := range [][]string{{"status"}, {"status", "--json"}, {"stop"}, {"stop", "--wait", "--fast"}} {
+	for _, args := range [][]string{{"status"}, {"status", "--json"}, {"stop"}, {"stop", "--wait", "--fast"}, {"workers"}, {"workers", "0", "1"}} {
 		status, stdout, stderr, _ := call(t, bare(t), append(args, "--control", path)...)
 		if status != exitNotRunning || stdout != "" || !strings.Contains(stderr, path) {
 			t.Errorf("%q: %d %q %q", args, status, stdout, stderr)
@@ -162,6 +170,8 @@ func TestUsage(t *testing.T) {
 		{"nonsense"}, {"--nonsense"}, {"run", "more"}, {"run", "--nonsense"}, {"check", "a", "b"}, {"check", "-c", "a", "b"},
 		{"status", "more"}, {"stop", "more"}, {"stop", "--timeout", "1s"}, {"stop", "--wait", "--timeout", "-1s"},
 		{"stop", "--wait", "--timeout", "soon"}, {"version", "more"}, {"run", "-c"}, {"completion", "nonsense"}, {"help", "nonsense"},
+		{"workers", "1"}, {"workers", "1", "2", "3"}, {"workers", "1", "two"}, {"workers", "2", "1"}, {"workers", "0", "0"}, {"workers", "--", "-1", "2"},
+		{"workers", "1", "100001"}, {"workers", "1", "99999999999999999999"},
 	} {
 		status, stdout, stderr, asked := call(t, bare(t), args...)
 		if status != exitUsage || stdout != "" || asked != nil || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--help`") {
@@ -215,4 +225,61 @@ func TestSchemaHasLimitsAndWorkers(t *testing.T) {
 	if a != b || a == "" || err != nil {
 		t.Errorf("keys %q and %q, %v", a, b, err)
 	}
+}
+
+// docs/config.md has a row for every limit, in the section of its block, with its default.
+func TestReference(t *testing.T) {
+	text, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := schema(Program{Modules: []module.Module{anything{}}})
+	config, diags := configs.Resolve(&configs.Sources{Path: "/t.hcl", Dir: "/", Files: []configs.Source{{Name: "t.hcl", Bytes: []byte(`
+listen "main" {
+  address = "127.0.0.1:0"
+}
+site "main" {
+  route "/" {
+    limits {}
+    anything {}
+  }
+}
+`)}}}, s)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	dump := config.Dump()
+	for section, spec := range map[string]configs.BlockSpec{"limits": s.Limits, "workers": s.Workers, "limits of a route": s.RouteLimits} {
+		_, page, found := strings.Cut(string(text), "\n## "+section+"\n")
+		if !found {
+			t.Errorf("there is no section on %s", section)
+			continue
+		}
+		page, _, _ = strings.Cut(page, "\n## ")
+		indent := ""
+		if section == "limits of a route" {
+			indent = "    "
+		}
+		_, block, _ := strings.Cut(dump, "\n"+indent+spec.Name+" {\n")
+		block, _, _ = strings.Cut(block, "\n"+indent+"}\n")
+		for _, a := range spec.Attributes {
+			standard := "that of `limits`"
+			if set := regexp.MustCompile(`(?m)^ *` + a.Name + ` += (.*)$`).FindStringSubmatch(block); set != nil {
+				standard = "`" + set[1] + "`"
+			}
+			row := regexp.MustCompile("(?m)^\\| `" + a.Name + "` \\| [^|]+ \\| " + regexp.QuoteMeta(standard) + " \\| .+ \\|$")
+			if !row.MatchString(page) {
+				t.Errorf("docs/config.md, %s: no row for %s with the default %s", section, a.Name, standard)
+			}
+		}
+	}
+}
+
+// anything is a module for a route that must have one.
+type anything struct{}
+
+func (anything) Spec() configs.BlockSpec { return configs.BlockSpec{Name: "anything"} }
+
+func (anything) Open(*configs.Block, *module.Env) (module.Instance, error) {
+	return module.Instance{}, nil
 }

@@ -15,8 +15,8 @@ import (
 //  2. the environment variable TINED_CONTROL
 //  3. the `control` of -c FILE, also when FILE is full of mistakes: a running master does not care
 //  4. the `control` of the program's default configuration, if there is one
-//  5. the default: $RUNTIME_DIRECTORY/control.sock; as root /run/tined/control.sock; $XDG_RUNTIME_DIR/tined/control.sock;
-//     tined-UID/control.sock below the temporary folder
+//  5. the default: $RUNTIME_DIRECTORY/control.sock; as root /run/NAME/control.sock; $XDG_RUNTIME_DIR/NAME/control.sock;
+//     NAME-UID/control.sock below the temporary folder
 //
 // A FILE that sets no `control` leads to 5. The master goes the same way (master.ControlPath), so both meet.
 
@@ -35,13 +35,13 @@ func (a *app) explicitControl() string {
 func (a *app) controlPath() (string, error) {
 	explicit := a.explicitControl()
 	if explicit != "" {
-		return master.ControlPath(explicit, "")
+		return master.ControlPath(a.program.Name, explicit, "")
 	}
 	configured, err := a.configuredControl()
 	if err != nil {
 		return "", err
 	}
-	return master.ControlPath("", configured)
+	return master.ControlPath(a.program.Name, "", configured)
 }
 
 // configuredControl is what the configuration says; "" for nothing.

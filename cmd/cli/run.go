@@ -15,7 +15,7 @@ import (
 const defaultAddress = "127.0.0.1:8080"
 
 func (a *app) runCommand() *cobra.Command {
-	supervised := false
+	supervised, single := false, false
 	name := a.program.Name
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -30,23 +30,31 @@ drain_timeout long, then end. SIGINT (^C): end at once.
 As process 1, in a container, or with --supervised, a small process stands between the
 supervisor and the master: it starts the master, reaps orphans, passes signals on, and
 ends with the master's status, so that the supervised process stays the same when %s
-is upgraded in place.`, name),
-		Example: fmt.Sprintf(`  %[1]s run -c ./tined.hcl
-  %[1]s run -c ./tined.hcl --control ./tined.sock
-  %[1]s run --supervised -c ./tined.hcl`, name),
+is upgraded in place.
+
+With --single-process master and child are one process, for a debugger or a profiler. Nothing
+replaces its child, and only one core is served. It is the default under `+"`go run`"+`, where
+--single-process=false gives the children back.`, name),
+		Example: fmt.Sprintf(`  %[1]s run -c ./%[1]s.hcl
+  %[1]s run -c ./%[1]s.hcl --control ./%[1]s.sock
+  %[1]s run --supervised -c ./%[1]s.hcl`, name),
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error {
-			return a.serve(supervised)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("single-process") {
+				single = a.byGoRun()
+			}
+			return a.serve(supervised, single)
 		},
 	}
+	cmd.Flags().BoolVar(&single, "single-process", false, "serve in this one process, without children")
 	cmd.Flags().BoolVar(&supervised, "supervised", false, "keep one process id for a supervisor, whatever the master's becomes")
 	return cmd
 }
 
-// serve is `run`: as a stub where one is due, else as the master.
-func (a *app) serve(supervised bool) error {
+// serve is `run`: as a stub where one is due, else as the master, alone or with children.
+func (a *app) serve(supervised, single bool) error {
 	if a.supervised || !supervised && os.Getpid() != 1 {
-		return a.run()
+		return a.run(single)
 	}
 	status, err := runInit(os.Args)
 	if err != nil {
@@ -56,7 +64,7 @@ func (a *app) serve(supervised bool) error {
 }
 
 // run is the master.
-func (a *app) run() error {
+func (a *app) run(single bool) error {
 	path, err := a.configuration()
 	if err != nil {
 		return err
@@ -72,15 +80,21 @@ func (a *app) run() error {
 			return fmt.Errorf("tell the init process that this is the master: %w", err)
 		}
 	}
-	return exit(a.master(master.Options{
+	o := master.Options{
 		Name:    a.program.Name,
 		Path:    path,
 		Schema:  a.schema,
 		Version: a.program.Version,
 		Control: a.explicitControl(),
+		Shared:  a.program.Shared,
+		Prepare: a.program.Hooks.Master,
 		Stdout:  a.stdout,
 		Stderr:  a.stderr,
-	}))
+	}
+	if single {
+		o.Host = a.program.host()
+	}
+	return exit(a.master(o))
 }
 
 // configuration names the file to read, as the user did: -c, else the default. "" says that there is none and that the program can do

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -27,6 +29,10 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Show what is running",
 		Long: `Status asks the running master for its configuration, its listeners with their real
 ports, and its children with their numbers. Counters are since the start of each child.
+Of the workers of a child it shows how many there are, run a handler, or wait for one, and
+their bounds; SPAWNED counts those that were started. Of the requests for them, how many
+wait now (QUEUED), and since the start were run, refused for want of room, and have left the
+count of workers with a connection that they took over (EXCUSED).
 The status is 3 when no master is running.`,
 		Example: fmt.Sprintf(`  %[1]s status
   %[1]s status --json --control /run/tined/control.sock`, name),
@@ -61,11 +67,14 @@ func (a *app) ask(f func(*master.Client) error) error {
 		return err
 	}
 	err = f(master.NewClient(path))
+	refused, isRefused := errors.AsType[*master.RefusedError](err)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, master.ErrNotRunning):
 		return failure(exitNotRunning, "%w; start it with `%s run`, or name its socket with --control PATH", err, a.program.Name)
+	case isRefused && refused.Code == http.StatusGatewayTimeout:
+		return failure(exitTimedOut, "%w", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return failure(exitTimedOut, "the master on %s has not finished in time; `%s status` shows what it does", path, a.program.Name)
 	case errors.Is(err, fs.ErrPermission):
@@ -91,18 +100,27 @@ func statusText(name string, s *master.Status) string {
 			fmt.Fprintf(w, "%s\t%s\t%d\n", l.Name, l.Address, l.Shards)
 		}
 	})
-	table(&b, "CHILD\tPID\tSTATE\tUPTIME\tRESTARTS\tCONNECTIONS\tREQUESTS\tWORKERS BUSY\tLAST END", func(w io.Writer) {
+	table(&b, "CHILD\tPID\tSTATE\tUPTIME\tRESTARTS\tCONNECTIONS\tREQUESTS\tLAST END", func(w io.Writer) {
 		for i := range s.Children {
 			c := &s.Children[i]
-			connections, requests, busy := "-", "-", "-" // it has not reported
+			connections, requests := "-", "-" // it has not reported
 			if n := c.Numbers; n != nil {
 				connections, requests = fmt.Sprint(n.Connections), fmt.Sprint(n.Finished)
-				busy = fmt.Sprintf("%d of %d", n.WorkersBusy, n.Workers)
 			}
-			fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n",
-				c.Index, c.Pid, c.State, age(c.UptimeSeconds), c.Restarts, connections, requests, busy, c.LastEnd)
+			fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%s\t%s\t%s\n",
+				c.Index, c.Pid, c.State, age(c.UptimeSeconds), c.Restarts, connections, requests, c.LastEnd)
 		}
 	})
+	if slices.ContainsFunc(s.Children, func(c master.ChildStatus) bool { return c.Numbers != nil }) {
+		table(&b, "CHILD\tWORKERS\tBUSY\tIDLE\tMIN\tMAX\tSPAWNED\tQUEUED\tSTARTED\tREJECTED\tEXCUSED", func(w io.Writer) {
+			for i := range s.Children {
+				if n := s.Children[i].Numbers; n != nil {
+					fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", s.Children[i].Index, n.Workers, n.WorkersBusy, n.WorkersIdle,
+						n.WorkersMin, n.WorkersMax, n.WorkersSpawned, n.Queued, n.Started, n.Rejected, n.Excused)
+				}
+			}
+		})
+	}
 	return b.String()
 }
 

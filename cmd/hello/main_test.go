@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -85,6 +86,42 @@ func serveHello(t *testing.T, program string) {
 		if err != nil || status != c.status || body != c.body {
 			t.Errorf("%s %s: %d %q %v, want %d %q", c.method, c.path, status, body, err, c.status, c.body)
 		}
+	}
+}
+
+// Under go run it is one process, which says so, and which ^C in the terminal ends.
+func TestGoRun(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "hello.hcl")
+	if err := os.WriteFile(config, []byte("children = 3\nlisten \"main\" {\n  address = \"127.0.0.1:0\"\n}\nsite \"main\" {\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "run", ".", "run", "-c", config, "--control", filepath.Join(dir, "control.sock"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's job: ^C goes to all of it
+	cmd.WaitDelay = 20 * time.Second
+	var log strings.Builder
+	cmd.Stderr = &log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if killed := unix.Kill(-cmd.Process.Pid, unix.SIGINT); killed != nil {
+		t.Error(killed)
+	}
+	if err != nil || !strings.Contains(line, " with one process, ") {
+		t.Errorf("the start line is %q, %v", line, err)
+	}
+	// Interrupted, go run fails whatever its program does; it prints the status of one that has failed.
+	_ = cmd.Wait()
+	if !strings.Contains(log.String(), `"msg":"stopped"`) || strings.Contains(log.String(), "exit status") {
+		t.Errorf("it was not stopped by ^C:\n%s", log.String())
+	}
+	if hint := "hello: one process, since `go run` started it; build it"; !strings.HasPrefix(log.String(), hint) {
+		t.Errorf("the log does not begin with %q:\n%s", hint, log.String())
 	}
 }
 

@@ -86,7 +86,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": cmdServe, "signal": cmdSignal, "ended": cmdEnded, "processes": cmdProcesses, "status": cmdStatus, "respawned": cmdRespawned,
 			"http": cmdHTTP, "raw": cmdRaw, "dial": cmdDial, "send": cmdSend, "recv": cmdRecv, "eof": cmdEOF, "hangup": cmdHangup,
-			"await": cmdAwait, "hold": cmdHold,
+			"await": cmdAwait, "shows": cmdShows, "hold": cmdHold,
 		},
 	})
 }

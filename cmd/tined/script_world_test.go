@@ -222,6 +222,25 @@ func (w *world) status(ts *testscript.TestScript) (s status) {
 	return s
 }
 
+// cmdShows waits until the status for people matches.
+func cmdShows(ts *testscript.TestScript, neg bool, args []string) {
+	flags := newFlags(ts, neg, "shows")
+	flags.parse(args)
+	if flags.NArg() != 1 {
+		ts.Fatalf("usage: shows REGEXP")
+	}
+	pattern, err := regexp.Compile("(?m)" + flags.Arg(0))
+	ts.Check(err)
+	var text []byte
+	defer func() { fmt.Fprintf(ts.Stdout(), "%s", text) }()
+	poll(ts, "shows "+flags.Arg(0), func() bool {
+		cmd := exec.Command(filepath.Join(programs, "tined"), "status")
+		cmd.Env = environ(ts)
+		text, err = cmd.Output()
+		return err == nil && pattern.Match(text)
+	})
+}
+
 func cmdProcesses(ts *testscript.TestScript, neg bool, args []string) {
 	newFlags(ts, neg, "processes").parse(args)
 	s := worldOf(ts).status(ts)
