@@ -19,12 +19,17 @@ ROUNDS       ?= 15
 SECONDS_EACH ?= 3
 FUZZTIME     ?= 30s
 BENCHFLAGS   ?=
+HOSTILEFLAGS ?=
+LABFLAGS     ?=
+
+# The parts of make soak.
+SOAK ?= bench storm hostile fuzz
 
 # The packages that the debug build changes, and those above them.
 DEBUGGED := . ./child ./cmd/...
 
 .DEFAULT_GOAL := help
-.PHONY: help run build deps test race lint fuzz bench bars soak check clean programs
+.PHONY: help run build deps test race lint fuzz bench lab bars hostile soak check clean programs
 .NOTPARALLEL: # the tests and the benchmark want the machine for themselves
 
 help: ## list the targets
@@ -55,13 +60,21 @@ fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh "$(FUZZTIME)"
 
 bench: deps build programs ## compare with nginx and with the limit (ROUNDS=15 SECONDS_EACH=3 BENCHFLAGS=-case=…)
-	bin/bench -rounds $(ROUNDS) -seconds $(SECONDS_EACH) $(BENCHFLAGS)
+	bin/bench -rounds $(ROUNDS) -seconds $(SECONDS_EACH) -blocked $(BENCHFLAGS)
+
+lab: ## measure what the design rests on, and write docs/lab.md (LABFLAGS=-quick, or -only=…)
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -o bin/ ./scripts/lab
+	bin/lab $(LABFLAGS)
 
 bars: deps build programs ## the bars, scaled to about 10 s each: fails on gross breakage only
 	@scripts/bars.sh
 
-soak: deps build programs ## the bars at full size, the kill storm, 10 minutes of every fuzz target
-	@ROUNDS=$(ROUNDS) SECONDS_EACH=$(SECONDS_EACH) scripts/soak.sh
+hostile: deps build programs ## attack a server in every way that we know (HOSTILEFLAGS='-seconds 5 -attack slow')
+	bin/hostile $(HOSTILEFLAGS)
+
+soak: deps build programs ## the bars at full size, for hours, or a part of them (SOAK='bench storm hostile fuzz')
+	@ROUNDS=$(ROUNDS) SECONDS_EACH=$(SECONDS_EACH) scripts/soak.sh $(SOAK)
 
 check: test lint bars race ## what CI runs
 
@@ -71,4 +84,4 @@ clean: ## remove what was built
 # The programs under scripts/ that the long targets run.
 programs:
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -o bin/ ./scripts/bench ./scripts/limit ./scripts/storm
+	CGO_ENABLED=0 go build -o bin/ ./scripts/bench ./scripts/hostile ./scripts/limit ./scripts/sleeper ./scripts/storm

@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/tined/tined/scripts/internal/rig"
+	"github.com/tined/tined/scripts/internal/stats"
 )
 
-// contender is a running server that takes part in a case.
+// contender is a running server that takes part in a case, and what it is asked for.
 type contender struct {
 	name string
+	path string
 	*rig.Server
 }
 
@@ -22,7 +24,7 @@ type contender struct {
 // same core. Only one of them has work at a time.
 func (b *bench) start(c Case) ([]contender, error) {
 	var started []contender
-	for _, name := range b.servers {
+	for _, name := range c.servers(b.servers) {
 		folder, err := os.MkdirTemp(b.folder, name+"-")
 		if err != nil {
 			return nil, err
@@ -30,7 +32,7 @@ func (b *bench) start(c Case) ([]contender, error) {
 		if err := os.Chmod(folder, 0o755); err != nil {
 			return nil, err
 		}
-		site := rig.Site{Root: b.root, Children: 1, Deferred: b.deferred}
+		site := rig.Site{Root: b.root, Children: 1, Deferred: b.deferred, Routes: pooledRoute}
 		var s *rig.Server
 		switch name {
 		case nginx:
@@ -44,9 +46,20 @@ func (b *bench) start(c Case) ([]contender, error) {
 			stop(started)
 			return nil, fmt.Errorf("%s: %w", c.Name, err)
 		}
-		started = append(started, contender{name, s})
+		if c.ToInline.Value != 0 {
+			started = append(started, contender{inline, plainPath, s})
+		}
+		started = append(started, contender{name, c.Path, s})
 	}
 	return started, nil
+}
+
+// servers are those of all that take part in a case.
+func (c Case) servers(all []string) []string {
+	if c.ToInline.Value == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return name != tined })
 }
 
 func stop(servers []contender) {
@@ -70,13 +83,13 @@ func (b *bench) compare(c Case) (*Result, error) {
 	for _, s := range servers {
 		result.Figures = append(result.Figures, Figures{Server: s.name})
 		// Heaps, caches and the kernel's tables are what they will be.
-		if _, _, err := b.load(c, s.Server, script, time.Second); err != nil {
+		if _, _, err := b.load(c, s, script, time.Second); err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", c.Name, s.name, err)
 		}
 	}
 	for round := range b.rounds {
 		for i, s := range servers {
-			load, cpu, err := b.load(c, s.Server, script, b.seconds)
+			load, cpu, err := b.load(c, s, script, b.seconds)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %s: round %d: %w", c.Name, s.name, round+1, err)
 			}
@@ -106,20 +119,23 @@ func (c Case) cost(l Load, cpu time.Duration) float64 {
 
 // decide compares round by round: what disturbs a round disturbs all its servers.
 func (r *Result) decide(c Case) {
-	n, t, l := r.find(nginx), r.find(tined), r.find(limit)
+	n, t, l, i := r.find(nginx), r.find(tined), r.find(limit), r.find(inline)
 	ratio := func(of, to *Figures, bar Bar) (Judged, bool) {
 		if of == nil || to == nil || bar.Value == 0 {
 			return Judged{}, false
 		}
 		if bar.AtLeast {
-			return judge(of.Server, bar, paired(of.Rate, to.Rate)), true
+			return judge(of.Server, bar, stats.Paired(of.Rate, to.Rate)), true
 		}
-		return judge(of.Server, bar, paired(of.CPU, to.CPU)), true
+		return judge(of.Server, bar, stats.Paired(of.CPU, to.CPU)), true
 	}
 	if j, ok := ratio(t, n, c.ToNginx); ok {
 		r.Bars = append(r.Bars, j)
 	}
 	if j, ok := ratio(t, l, c.ToLimit); ok {
+		r.Bars = append(r.Bars, j)
+	}
+	if j, ok := ratio(t, i, c.ToInline); ok {
 		r.Bars = append(r.Bars, j)
 	}
 	if j, ok := ratio(l, n, c.ToNginx); ok {
@@ -136,7 +152,7 @@ func (r *Result) decide(c Case) {
 
 // load runs wrk against a server, and returns with its report the CPU time that all the
 // server's processes have used for it.
-func (b *bench) load(c Case, s *rig.Server, script string, d time.Duration) (Load, time.Duration, error) {
+func (b *bench) load(c Case, s contender, script string, d time.Duration) (Load, time.Duration, error) {
 	tree := rig.Tree(s.Pid)
 	before, err := rig.CPU(tree)
 	if err != nil {
@@ -147,7 +163,7 @@ func (b *bench) load(c Case, s *rig.Server, script string, d time.Duration) (Loa
 	if c.Close {
 		args = append(args, "-H", "Connection: close")
 	}
-	wrk, err := b.crew.Start(loadCore, nil, "wrk", append(args, s.URL(c.Path))...)
+	wrk, err := b.crew.Start(loadCore, nil, "wrk", append(args, s.URL(s.path))...)
 	if err != nil {
 		return Load{}, 0, err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tined/tined/scripts/internal/rig"
+	"github.com/tined/tined/scripts/internal/stats"
 )
 
 const (
@@ -87,7 +88,7 @@ func (b *bench) fairness() (*Result, error) {
 		for _, h := range hogs {
 			bar := fairBar
 			bar.What = "p99 beside one that " + h.name + ", to alone"
-			j := judge(s.name, bar, paired(beside[s.name][h], alone[s.name]))
+			j := judge(s.name, bar, stats.Paired(beside[s.name][h], alone[s.name]))
 			if s.name == tined {
 				result.Bars = append(result.Bars, j)
 			} else {
@@ -102,7 +103,6 @@ func (b *bench) fairness() (*Result, error) {
 // the load's core: the hog has the kernel's idle class and gets what the others leave, so
 // that it is the server, and not that core, that the others wait for.
 func (b *bench) openLoop(s *rig.Server, h *hog) (report openLoopReport, work hogReport, err error) {
-	seconds := func(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) }
 	var other *rig.Process
 	if h != nil {
 		other, err = b.crew.Start(loadCore, nil, "chrt", "-i", "0", b.self, "hog", "-address", s.Address,
@@ -113,13 +113,7 @@ func (b *bench) openLoop(s *rig.Server, h *hog) (report openLoopReport, work hog
 		defer other.End()
 		time.Sleep(hogLead)
 	}
-	clients, err := b.crew.Start(loadCore, nil, b.self, "open-loop", "-address", s.Address,
-		"-connections", strconv.Itoa(fairConnections), "-rate", strconv.Itoa(fairRate), "-seconds", seconds(b.seconds))
-	if err != nil {
-		return report, work, err
-	}
-	defer clients.End()
-	if err := decode(clients, &report); err != nil || other == nil {
+	if report, err = b.ordinary(s.Address, plainPath, b.seconds); err != nil || other == nil {
 		return report, work, err
 	}
 	if err := decode(other, &work); err != nil {
@@ -130,6 +124,21 @@ func (b *bench) openLoop(s *rig.Server, h *hog) (report openLoopReport, work hog
 	}
 	return report, work, nil
 }
+
+// ordinary runs the ordinary clients.
+func (b *bench) ordinary(address, path string, d time.Duration) (report openLoopReport, err error) {
+	clients, err := b.crew.Start(loadCore, nil, b.self, "open-loop", "-address", address, "-path", path,
+		"-connections", strconv.Itoa(fairConnections), "-rate", strconv.Itoa(fairRate), "-seconds", seconds(d))
+	if err != nil {
+		return report, err
+	}
+	defer clients.End()
+	err = decode(clients, &report)
+	return report, err
+}
+
+// seconds is a duration as a flag of bench's own clients.
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) }
 
 // decode waits for one of bench's own clients and reads its report.
 func decode(p *rig.Process, into any) error {

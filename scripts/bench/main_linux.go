@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -48,7 +49,7 @@ type bench struct {
 }
 
 func main() {
-	client := map[string]func([]string) error{"hog": runHog, "open-loop": runOpenLoop}
+	client := map[string]func([]string) error{"hog": runHog, "open-loop": runOpenLoop, "sleepers": runSleepers}
 	if len(os.Args) > 1 && client[os.Args[1]] != nil {
 		if err := client[os.Args[1]](os.Args[2:]); err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", os.Args[1], err)
@@ -69,12 +70,14 @@ func run() (code int, err error) {
 	seconds := flag.Int("seconds", 3, "seconds of one server in one round")
 	pattern := flag.String("case", "", "run only the cases that match this expression (plaintext-64 … new-connection, idle-8000)")
 	fair := flag.Bool("fair", false, "the fairness bar too: the p99 of 64 connections beside one that does as much as it can")
+	blocked := flag.Bool("blocked", false, "the bar of blocked handlers too: the p99 of one route beside another whose handlers all sleep")
 	file := flag.String("json", "", "write all figures of all rounds to this file")
 	servers := flag.String("servers", "nginx,tined,limit", "who takes part")
 	deferred := flag.Bool("deferred", false, "TCP_DEFER_ACCEPT on every server")
 	fail := flag.String("fail", failNever, "exit with 1 on: never, gross (a figure worse than twice its bar), missed (a missed bar)")
 	tinedProgram := flag.String("tined", "bin/tined", "tined's binary")
 	limitProgram := flag.String("limit", "bin/limit", "the limit's binary (scripts/limit)")
+	sleeperProgram := flag.String("sleeper", "bin/sleeper", "the binary for -blocked (scripts/sleeper)")
 	nginxProgram := flag.String("nginx", "nginx", "nginx's binary")
 	quiet := flag.Bool("quiet", false, "print only the table")
 	flag.Parse()
@@ -93,12 +96,12 @@ func run() (code int, err error) {
 	b := &bench{
 		rounds: *rounds, seconds: time.Duration(*seconds) * time.Second, settle: time.Duration(*seconds) * time.Second,
 		servers: strings.Split(*servers, ","), deferred: *deferred, crew: new(rig.Crew), verbose: !*quiet, twice: *fail == failGross,
-		programs: map[string]string{nginx: *nginxProgram, tined: *tinedProgram, limit: *limitProgram},
+		programs: map[string]string{nginx: *nginxProgram, tined: *tinedProgram, limit: *limitProgram, sleeper: *sleeperProgram},
 	}
 	if b.self, err = os.Executable(); err != nil {
 		return 1, err
 	}
-	if err := b.look(); err != nil {
+	if err := b.look(*blocked); err != nil {
 		return 1, err
 	}
 	if b.folder, err = os.MkdirTemp("", "tined-bench-"); err != nil {
@@ -121,7 +124,7 @@ func run() (code int, err error) {
 		return 1, err
 	}
 
-	results, err := b.all(wanted, *fair)
+	results, err := b.all(wanted, *fair, *blocked)
 	table(os.Stdout, results)
 	if err != nil {
 		return 1, err
@@ -155,17 +158,23 @@ func verdict(results []*Result, fail string) int {
 }
 
 // look finds all programs before anything is measured.
-func (b *bench) look() error {
+func (b *bench) look(blocked bool) error {
 	for _, name := range []string{"wrk", "taskset", "chrt"} {
 		if _, err := exec.LookPath(name); err != nil {
 			return fmt.Errorf("%w (make deps installs it)", err)
 		}
 	}
 	for _, server := range b.servers {
-		program, known := b.programs[server]
-		if !known {
+		if !slices.Contains([]string{nginx, tined, limit}, server) {
 			return fmt.Errorf("-servers: %q is none of nginx, tined, limit", server)
 		}
+	}
+	needed := slices.Clone(b.servers)
+	if blocked {
+		needed = append(needed, sleeper)
+	}
+	for _, server := range needed {
+		program := b.programs[server]
 		path, err := exec.LookPath(program)
 		if err != nil && !strings.Contains(program, "/") {
 			path, err = exec.LookPath(filepath.Join("/usr/sbin", program))
@@ -199,7 +208,7 @@ func (b *bench) makeSite() error {
 }
 
 // all runs the cases that are wanted, and returns those that were finished.
-func (b *bench) all(wanted *regexp.Regexp, fair bool) ([]*Result, error) {
+func (b *bench) all(wanted *regexp.Regexp, fair, blocked bool) ([]*Result, error) {
 	var results []*Result
 	add := func(run func() (*Result, error)) error {
 		r, err := run()
@@ -226,6 +235,11 @@ func (b *bench) all(wanted *regexp.Regexp, fair bool) ([]*Result, error) {
 	}
 	if fair {
 		if err := add(b.fairness); err != nil {
+			return results, err
+		}
+	}
+	if blocked && wanted.MatchString(blockedCase) {
+		if err := add(b.blocked); err != nil {
 			return results, err
 		}
 	}

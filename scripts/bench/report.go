@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/tined/tined/scripts/internal/stats"
 )
 
 // Figures are one server's in one case, a value per round.
@@ -25,12 +27,12 @@ type Figures struct {
 type Judged struct {
 	Server string `json:"server"`
 	Bar
-	Interval Interval `json:"interval"`
-	Verdict  Verdict  `json:"verdict"`
+	Interval stats.Interval `json:"interval"`
+	Verdict  Verdict        `json:"verdict"`
 }
 
 func judge(server string, b Bar, values []float64) Judged {
-	i := bootstrap(values)
+	i := stats.Bootstrap(values)
 	return Judged{Server: server, Bar: b, Interval: i, Verdict: b.judge(i)}
 }
 
@@ -57,14 +59,6 @@ func (r *Result) find(server string) *Figures {
 // gross reports that a figure is grossly worse than its bar.
 func (r *Result) gross() bool {
 	return slices.ContainsFunc(r.Bars, func(j Judged) bool { return j.grossly(j.Interval) })
-}
-
-// MarshalJSON keeps NaN, which JSON does not know, out of a report.
-func (i Interval) MarshalJSON() ([]byte, error) {
-	if math.IsNaN(i.Median) {
-		return []byte("null"), nil
-	}
-	return fmt.Appendf(nil, `{"median":%g,"low":%g,"high":%g,"count":%d}`, i.Median, i.Low, i.High, i.Count), nil
 }
 
 // table prints results as people read them: medians over the rounds, and the median of the
@@ -124,26 +118,26 @@ func (f *Figures) rate() string {
 	if len(f.Rate) == 0 {
 		return "-"
 	}
-	return thousands(int64(math.Round(median(f.Rate))))
+	return thousands(int64(math.Round(stats.Median(f.Rate))))
 }
 
 func (f *Figures) cost(perByte bool) string {
 	switch {
 	case len(f.Memory) > 0 && len(f.Slope) > 0:
-		return fmt.Sprintf("%.0f B (+%.0f)", median(f.Memory), median(f.Slope))
+		return fmt.Sprintf("%.0f B (+%.0f)", stats.Median(f.Memory), stats.Median(f.Slope))
 	case len(f.CPU) == 0:
 		return "-"
 	case perByte:
-		return fmt.Sprintf("%.3f s/GB", median(f.CPU))
+		return fmt.Sprintf("%.3f s/GB", stats.Median(f.CPU))
 	}
-	return fmt.Sprintf("%.2f µs", median(f.CPU))
+	return fmt.Sprintf("%.2f µs", stats.Median(f.CPU))
 }
 
 func (f *Figures) p99() string {
 	if len(f.P99) == 0 {
 		return "-"
 	}
-	d := time.Duration(median(f.P99) * float64(time.Microsecond))
+	d := time.Duration(stats.Median(f.P99) * float64(time.Microsecond))
 	return d.Round(time.Microsecond).String()
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,28 @@ func TestDecideAndTable(t *testing.T) {
 	}
 	if _, err := json.Marshal(r); err != nil {
 		t.Error(err)
+	}
+}
+
+// The pooled path is compared with the inline one of the same server, and with nobody else.
+func TestDecidePooled(t *testing.T) {
+	at := slices.IndexFunc(cases, func(c Case) bool { return c.ToInline.Value != 0 })
+	if at < 0 {
+		t.Fatal("no case compares the pooled path")
+	}
+	if got := cases[at].servers([]string{nginx, tined, limit}); !slices.Equal(got, []string{tined}) {
+		t.Errorf("%v take part", got)
+	}
+	if got := cases[at].servers([]string{nginx}); len(got) != 0 {
+		t.Errorf("%v take part without tined", got)
+	}
+	r := &Result{Case: cases[at].Name, Figures: []Figures{
+		{Server: inline, CPU: slices.Repeat([]float64{6}, minRounds)},
+		{Server: tined, CPU: slices.Repeat([]float64{6.6}, minRounds)},
+	}}
+	r.decide(cases[at])
+	if len(r.Bars) != 1 || len(r.Reference) != 0 || r.Bars[0].Verdict != Holds || r.Bars[0].Interval.Median < 1.09 {
+		t.Errorf("%+v, %+v", r.Bars, r.Reference)
 	}
 }
 

@@ -126,46 +126,89 @@ func CPU(tree []Member) (time.Duration, error) {
 // PrivateMemory is the memory, in bytes, that only this tree's processes hold:
 // Private_Clean + Private_Dirty (and private huge pages) of /proc/PID/smaps_rollup.
 func PrivateMemory(tree []Member) (int64, error) {
-	var sum int64
+	sum, err := sumSmaps(tree)
+	return sum.private(), err
+}
+
+// OwnMemory is the memory, in bytes, that the tree's processes have written themselves, and
+// that nobody gets back unless they free it: the larger of Private_Dirty and Anonymous of
+// /proc/PID/smaps_rollup, which overlap. Pages of the program's file are not in it.
+func OwnMemory(tree []Member) (int64, error) {
+	sum, err := sumSmaps(tree)
+	return max(sum["Private_Dirty:"], sum["Anonymous:"]), err
+}
+
+// smaps are the fields of /proc/PID/smaps_rollup with their colon, in bytes.
+type smaps map[string]int64
+
+func (s smaps) private() int64 {
+	return s["Private_Clean:"] + s["Private_Dirty:"] + s["Private_Hugetlb:"]
+}
+
+func sumSmaps(tree []Member) (smaps, error) {
+	sum := make(smaps)
 	for _, m := range tree {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", m.Pid))
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		n, err := parseSmaps(f)
+		one, err := parseSmaps(f)
 		f.Close()
 		if err != nil {
-			return 0, fmt.Errorf("%s: %w", f.Name(), err)
+			return nil, fmt.Errorf("%s: %w", f.Name(), err)
 		}
-		sum += n
+		for name, n := range one {
+			sum[name] += n
+		}
 	}
 	return sum, nil
 }
 
-func parseSmaps(r io.Reader) (int64, error) {
-	var sum int64
-	found := 0
+func parseSmaps(r io.Reader) (smaps, error) {
+	fields := make(smaps)
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) != 3 || fields[2] != "kB" {
+		words := strings.Fields(lines.Text())
+		if len(words) != 3 || words[2] != "kB" {
 			continue
 		}
-		switch fields[0] {
-		case "Private_Clean:", "Private_Dirty:", "Private_Hugetlb:":
-			n, err := strconv.ParseInt(fields[1], 10, 64)
-			if err != nil {
-				return 0, err
-			}
-			sum += n << 10
-			found++
+		n, err := strconv.ParseInt(words[1], 10, 64)
+		if err != nil {
+			return nil, err
 		}
+		fields[words[0]] += n << 10
 	}
 	if err := lines.Err(); err != nil {
-		return 0, err
+		return nil, err
 	}
-	if found < 2 {
-		return 0, errors.New("no private memory in it")
+	if _, ok := fields["Private_Dirty:"]; !ok {
+		return nil, errors.New("no private memory in it")
+	}
+	return fields, nil
+}
+
+// Descriptors counts the open descriptors of a tree.
+func Descriptors(tree []Member) (int, error) {
+	sum := 0
+	for _, m := range tree {
+		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", m.Pid))
+		if err != nil {
+			return 0, err
+		}
+		sum += len(open)
+	}
+	return sum, nil
+}
+
+// Threads counts the threads of a tree.
+func Threads(tree []Member) (int, error) {
+	sum := 0
+	for _, m := range tree {
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", m.Pid))
+		if err != nil {
+			return 0, err
+		}
+		sum += len(tasks)
 	}
 	return sum, nil
 }

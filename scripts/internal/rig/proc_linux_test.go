@@ -34,9 +34,9 @@ Private_Clean:        12 kB
 Private_Dirty:       200 kB
 Private_Hugetlb:       0 kB
 `
-	n, err := parseSmaps(strings.NewReader(text))
-	if err != nil || n != 212<<10 {
-		t.Errorf("%d, %v", n, err)
+	fields, err := parseSmaps(strings.NewReader(text))
+	if err != nil || fields.private() != 212<<10 || fields["Private_Dirty:"] != 200<<10 {
+		t.Errorf("%v, %v", fields, err)
 	}
 	if _, err := parseSmaps(strings.NewReader("Rss: 3000 kB\n")); err == nil {
 		t.Error("no error without private memory")
@@ -75,6 +75,15 @@ func TestOwnProcess(t *testing.T) {
 	tree := []Member{me}
 	if n, err := PrivateMemory(tree); err != nil || n <= 0 {
 		t.Errorf("private memory %d, %v", n, err)
+	}
+	if n, err := OwnMemory(tree); err != nil || n <= 0 {
+		t.Errorf("own memory %d, %v", n, err)
+	}
+	if n, err := Descriptors(tree); err != nil || n < 3 {
+		t.Errorf("%d descriptors, %v", n, err)
+	}
+	if n, err := Threads(tree); err != nil || n < 1 {
+		t.Errorf("%d threads, %v", n, err)
 	}
 	before, err := CPU(tree)
 	if err != nil {

@@ -25,12 +25,15 @@ type Site struct {
 	Deferred bool
 	// Children is tined's and nginx's count of serving processes.
 	Children int
+	// Routes are further route blocks of tined's.
+	Routes string
 }
 
 // Server is a running server.
 type Server struct {
 	*Process
 	Address string // 127.0.0.1:port
+	Control string // path of tined's control socket, "" of other servers
 }
 
 // URL of a path on it.
@@ -130,7 +133,12 @@ func Tined(c *Crew, core Core, program, folder string, site Site) (*Server, erro
 	if err := os.MkdirAll(runtime, 0o700); err != nil {
 		return nil, err
 	}
-	return serve(c, core, address, []string{"RUNTIME_DIRECTORY=" + runtime}, program, "run", "-c", path)
+	s, err := serve(c, core, address, []string{"RUNTIME_DIRECTORY=" + runtime}, program, "run", "-c", path)
+	if err != nil {
+		return nil, err
+	}
+	s.Control = filepath.Join(runtime, "control.sock")
+	return s, nil
 }
 
 func tinedConfig(address string, site Site) string {
@@ -156,8 +164,8 @@ site "bench" {
       root = %q
     }
   }
-}
-`, max(site.Children, 1), address, deferred, Greeting, site.Root)
+%s}
+`, max(site.Children, 1), address, deferred, Greeting, site.Root, site.Routes)
 }
 
 // Limit starts scripts/limit, which answers everything with one body.
