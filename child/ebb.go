@@ -53,5 +53,6 @@ func (l *loop) turnOfTide() {
 		return
 	}
 	e.released = deeds
+	l.dropFree()
 	e.release()
 }

@@ -11,7 +11,15 @@ func TestMemoryIsReleasedAfterABurst(t *testing.T) {
 	l, _ := bareLoop(nil)
 	began := l.now
 	var released []int64 // seconds
-	l.ebb.release = func() { released = append(released, (l.now-began)/int64(time.Second)) }
+	l.ebb.release = func() {
+		released = append(released, (l.now-began)/int64(time.Second))
+		if l.buffers.Held() > 0 || len(l.freeConn) > 0 || l.spare != nil {
+			t.Error("free memory is kept")
+		}
+	}
+	l.buffers.Put(l.buffers.Get(1))
+	l.giveTail(l.takeTail())
+	l.freeConn = append(l.freeConn, new(conn))
 	for second := range int64(60) {
 		switch {
 		case second < 12: // a burst, in the middle of which connections come and go

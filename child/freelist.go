@@ -52,6 +52,13 @@ func (l *loop) takeExchange() *exchange {
 	return ex
 }
 
+// dropFree leaves all that is free to the garbage collector.
+func (l *loop) dropFree() {
+	l.buffers.Drop()
+	l.spare, l.chunk = nil, nil
+	l.freeConn, l.freeOutput, l.freeReceiver, l.freeExchange = nil, nil, nil, list{}
+}
+
 func (l *loop) takeConn() *conn {
 	if n := len(l.freeConn); n > 0 {
 		c := l.freeConn[n-1]

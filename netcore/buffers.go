@@ -53,5 +53,11 @@ func (b *Buffers) Put(p []byte) {
 	}
 }
 
+// Drop empties the free lists.
+func (b *Buffers) Drop() {
+	b.free = [len(classes)][][]byte{}
+	b.held = 0
+}
+
 // Held is the number of bytes in the free lists.
 func (b *Buffers) Held() int { return b.held }

@@ -46,6 +46,19 @@ func TestBuffersLimit(t *testing.T) {
 	}
 }
 
+func TestBuffersDrop(t *testing.T) {
+	var b Buffers
+	b.Put(b.Get(1))
+	b.Put(b.Get(100 << 10))
+	b.Drop()
+	if b.Held() != 0 {
+		t.Errorf("%d bytes are held", b.Held())
+	}
+	if p := b.Get(1); cap(p) != 4<<10 {
+		t.Errorf("a buffer of %d bytes", cap(p))
+	}
+}
+
 func TestBuffersAllocateNothing(t *testing.T) {
 	var b Buffers
 	b.Put(b.Get(1))
