@@ -49,6 +49,8 @@ test: deps ## run all tests
 	@scripts/modules.sh
 	go test -timeout 5m ./...
 
+# Every process of the race detector sleeps a second at its end, by default.
+race: export GORACE = atexit_sleep_ms=0
 race: deps ## run all tests under the race detector, then with the debug build's assertions too
 	go test -race -timeout 8m ./...
 	go test -race -timeout 8m -tags tined_debug $(DEBUGGED)

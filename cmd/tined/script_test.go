@@ -77,6 +77,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", programs+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("TINED_CONTROL", filepath.Join(env.WorkDir, "control.sock"))
 			env.Setenv(marker, env.WorkDir)
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			w := newWorld(t, env.WorkDir)
 			env.Values[worldKey{}] = w
 			env.Defer(w.end)
