@@ -23,10 +23,14 @@ func (l *loop) endOfAnswers(c *conn) {
 // soonThere is how many bytes reach a client at once, in the first window of TCP (RFC 6928): they are there before any reset is.
 const soonThere = 14 << 10
 
-// inFlight reports whether something that was sent has not reached the client: a byte that comes from it now would still destroy that.
+// inFlight reports whether something that was sent may not have reached the client: a byte that comes from it, or has come while nobody
+// watched, would still destroy that.
 func (l *loop) inFlight(c *conn) bool {
 	if c.sent <= soonThere {
 		return false
+	}
+	if c.interest&netcore.Readable == 0 {
+		return true
 	}
 	held, err := netcore.Unsent(int(c.fd))
 	return err == nil && held > 0
