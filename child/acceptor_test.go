@@ -77,6 +77,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	first := tc.dial()
 	first.get("/x")
 	second := tc.dial() // in the queue before the descriptors are out: the client needs one itself
+	tc.until("both are accepted", func(l *loop) bool { return l.table.Len() == 2 })
 	tc.onLoop(func(l *loop) { l.accept(false) })
 	third := tc.dial()
 	third.send(getX)
