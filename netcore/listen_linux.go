@@ -27,18 +27,36 @@ type ListenOptions struct {
 	Mode        fs.FileMode   // permissions of a unix socket's file; 0 leaves them to the umask
 }
 
-// Listen opens a listening socket, non-blocking and close-on-exec. TCP sockets have SO_REUSEADDR, and TCP_NODELAY, which
-// accepted connections inherit. A unix socket's file that nobody answers on is replaced; anything else at that path is
-// an error (EADDRINUSE), and the mode is in force before the first client can connect.
+// Listen opens a listening socket, non-blocking and close-on-exec: Bind and StartListening in one. TCP sockets have
+// SO_REUSEADDR, and TCP_NODELAY, which accepted connections inherit. A unix socket's file that nobody answers on is
+// replaced; anything else at that path is an error (EADDRINUSE), and the mode is in force before the first client can
+// connect.
 //
 // With ReusePort a port that another server of the same user holds is no error: call Probe before the first shard.
 // Errors name the operation and wrap its errno: "listen 127.0.0.1:80: bind: permission denied".
 func Listen(e Endpoint, o ListenOptions) (fd int, err error) {
+	if fd, err = Bind(e, o); err != nil {
+		return -1, err
+	}
+	if err := StartListening(fd, o); err != nil {
+		_ = Close(fd)
+		if e.Network == unixNetwork {
+			_ = unix.Unlink(e.Path)
+		}
+		return -1, err
+	}
+	return fd, nil
+}
+
+// Bind opens a socket at an endpoint that does not listen yet: no client reaches it, and it is in no group of shards. So
+// all sockets of a change can be taken, or refused, before the first of them gets a connection that would be lost by
+// giving up. Until StartListening a unix socket's file is taken for a dead server's by whoever tries it.
+func Bind(e Endpoint, o ListenOptions) (fd int, err error) {
 	switch e.Network {
 	case tcpNetwork:
-		fd, err = listenTCP(e, o)
+		fd, err = bindTCP(e, o)
 	case unixNetwork:
-		fd, err = listenUnix(e.Path, o)
+		fd, err = bindUnix(e.Path, o)
 	default:
 		err = fmt.Errorf("network %q: %w", e.Network, unix.EAFNOSUPPORT)
 	}
@@ -48,7 +66,25 @@ func Listen(e Endpoint, o ListenOptions) (fd int, err error) {
 	return fd, nil
 }
 
-func listenTCP(e Endpoint, o ListenOptions) (_ int, err error) {
+// StartListening lets clients connect to a socket that Bind has made. Of the options only the backlog counts. A TCP
+// socket with SO_REUSEPORT joins the group of its address as the last. A socket that listens already gets the backlog
+// alone, and loses nothing. After an error the socket is the caller's to close, and a unix socket's file to remove.
+func StartListening(fd int, o ListenOptions) error {
+	backlog := o.Backlog
+	if backlog <= 0 {
+		backlog = fullBacklog
+	}
+	if err := unix.Listen(fd, backlog); err != nil {
+		at := fmt.Sprintf("fd %d", fd)
+		if local, unknown := Local(fd); unknown == nil {
+			at = local.String()
+		}
+		return fmt.Errorf("listen %s: listen: %w", at, err)
+	}
+	return nil
+}
+
+func bindTCP(e Endpoint, o ListenOptions) (_ int, err error) {
 	fd, address, err := openTCP(e)
 	if err != nil {
 		return -1, err
@@ -63,26 +99,14 @@ func listenTCP(e Endpoint, o ListenOptions) (_ int, err error) {
 		return -1, fmt.Errorf("setsockopt TCP_NODELAY: %w", err)
 	}
 	if o.DeferAccept > 0 {
-		seconds := int((o.DeferAccept + time.Second - 1) / time.Second)
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds); err != nil {
-			return -1, fmt.Errorf("setsockopt TCP_DEFER_ACCEPT: %w", err)
+		if err := SetDeferAccept(fd, o.DeferAccept); err != nil {
+			return -1, err
 		}
 	}
 	if err := unix.Bind(fd, address); err != nil {
 		return -1, fmt.Errorf("bind: %w", err)
 	}
-	return fd, startListening(fd, o)
-}
-
-func startListening(fd int, o ListenOptions) error {
-	backlog := o.Backlog
-	if backlog <= 0 {
-		backlog = fullBacklog
-	}
-	if err := unix.Listen(fd, backlog); err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	return nil
+	return fd, nil
 }
 
 // openTCP makes the socket of an endpoint, with the options that Listen and Probe share, and its address for bind.
@@ -142,9 +166,9 @@ func zoneIndex(zone string) (uint32, error) {
 	return uint32(link.Index), nil
 }
 
-// listenUnix: what stands at the path is judged, bind makes the file, chmod comes before listen, since until then every
+// bindUnix: what stands at the path is judged, bind makes the file, chmod comes before listen, since until then every
 // connect is refused.
-func listenUnix(path string, o ListenOptions) (_ int, err error) {
+func bindUnix(path string, o ListenOptions) (_ int, err error) {
 	if err := checkPath(path); err != nil {
 		return -1, err
 	}
@@ -169,7 +193,7 @@ func listenUnix(path string, o ListenOptions) (_ int, err error) {
 			return -1, fmt.Errorf("chmod: %w", err)
 		}
 	}
-	return fd, startListening(fd, o)
+	return fd, nil
 }
 
 // checkPath refuses what bind would cut short or take for an abstract name.

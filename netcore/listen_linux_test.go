@@ -302,30 +302,56 @@ func TestListenUnixReplacesOnlyTheDead(t *testing.T) {
 	}
 }
 
-// TestListenUnixIsSilentBeforeItsMode: until the mode is in force, connect is refused; Listen binds, sets it, listens.
-func TestListenUnixIsSilentBeforeItsMode(t *testing.T) {
-	at := socketPath(t)
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
+// TestBindIsSilentBeforeItListens: until StartListening, connect is refused and a unix socket's mode is in force; what comes then is
+// accepted.
+func TestBindIsSilentBeforeItListens(t *testing.T) {
+	for _, at := range []Endpoint{tcp("127.0.0.1:0"), socketPath(t)} {
+		fd, err := Bind(at, ListenOptions{ReusePort: at.Network == "tcp", Mode: 0o640})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { closeLater(fd) })
+		wantFlags(t, fd)
+		local, err := Local(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := local.String()
+		if at.Network == "unix" {
+			address = at.Path
+			if info, err := os.Lstat(at.Path); err != nil || info.Mode() != fs.ModeSocket|0o640 {
+				t.Errorf("mode %v, %v", info.Mode(), err)
+			}
+		}
+		if client, err := net.Dial(at.Network, address); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("%s, a bound socket that does not listen: %v, %v", at.Network, client, err)
+		}
+		for range 2 { // the second time it keeps what has queued
+			if err := StartListening(fd, ListenOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			client, err := net.Dial(at.Network, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = client.Close() }()
+		}
+		for range 2 {
+			conn, _ := acceptOne(t, fd)
+			defer func() { _ = Close(conn) }()
+		}
 	}
-	defer func() { _ = Close(fd) }()
-	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: at.Path}); err != nil {
-		t.Fatal(err)
-	}
-	if client, err := net.Dial("unix", at.Path); !errors.Is(err, unix.ECONNREFUSED) {
-		t.Errorf("a bound socket that does not listen: %v, %v", client, err)
-	}
-	if err := startListening(fd, ListenOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if client, err := net.Dial("unix", at.Path); err != nil {
-		t.Error(err)
-	} else {
-		_ = client.Close()
-	}
-	if err := startListening(-1, ListenOptions{}); !errors.Is(err, unix.EBADF) || !strings.HasPrefix(err.Error(), "listen: ") {
+}
+
+func TestStartListeningErrors(t *testing.T) {
+	err := StartListening(-1, ListenOptions{})
+	wantErrno(t, err, unix.EBADF)
+	if err == nil || err.Error() != "listen fd -1: listen: bad file descriptor" {
 		t.Errorf("%v", err)
+	}
+	_, taken := loopback(t, ListenOptions{})
+	if fd, err := Bind(taken, ListenOptions{}); fd != -1 || err == nil || !strings.HasPrefix(err.Error(), "listen "+taken.String()+": bind: ") {
+		t.Errorf("%d, %v", fd, err)
 	}
 }
 
