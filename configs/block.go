@@ -16,6 +16,21 @@ type Block struct {
 	values map[string]setting
 	blocks []*Block
 	pos    Position
+	read   map[string]bool // attributes that were asked for, while they are watched
+}
+
+// problems runs the spec's check. It knows nothing of what came out of it when it has asked for an attribute that is wrong, whose default
+// stands in for it.
+func (b *Block) problems(wrong map[string]bool) []Problem {
+	watched := *b
+	watched.read = make(map[string]bool)
+	found := b.spec.Check(&watched)
+	for name := range watched.read {
+		if wrong[name] {
+			return nil
+		}
+	}
+	return found
 }
 
 // setting is one value of a block.
@@ -171,6 +186,9 @@ func (b *Block) labelPos(i int) Position {
 }
 
 func (b *Block) mustHave(attribute string) *Attribute {
+	if b.read != nil {
+		b.read[attribute] = true
+	}
 	a := b.spec.attribute(attribute)
 	if a == nil {
 		panic("configs: " + b.spec.Name + " has no attribute " + strconv.Quote(attribute))

@@ -19,10 +19,16 @@ type Config struct {
 	Control     string // path of the control socket; "": the default of the command line
 	Runtime     string // the runtime directory; "": the directory of the control socket
 
+	ControlMode                fs.FileMode // of the control socket
+	ControlOwner, ControlGroup string      // of the control socket; "": the master's own
+
 	DrainTimeout  time.Duration
 	OrphanTimeout time.Duration
 
 	Poller string // "epoll", "poll" or "select"
+
+	Health  Health
+	Retired Retired
 
 	// TrustedProxies hold where a listener does not say otherwise.
 	TrustedProxies Proxies
@@ -39,6 +45,20 @@ type Config struct {
 	// Digest is the SHA-256, in hex, of everything above but Path and the
 	// places in files: equal digests mean configurations that act the same.
 	Digest string
+
+	top *Block // what the files say, for places; nil for a configuration that no file was decoded for
+}
+
+// Health says when a child is not fit any more.
+type Health struct {
+	HangTimeout time.Duration // its loop does not turn for so long: it hangs; 0: it never does
+	MemoryLimit int64         // resident bytes above which it is replaced; 0: any number is fine
+}
+
+// Retired bounds the generations that a child still serves exchanges of after a reload. What is left of one beyond the bounds is ended.
+type Retired struct {
+	Most    int           // generations
+	Timeout time.Duration // since it was retired; 0: for ever
 }
 
 // Log says what is logged, how, and where to.

@@ -47,17 +47,19 @@ func (d *decoder) block(node *bodyNode, spec *BlockSpec, labels []string, pos Po
 	b := emptyBlock(spec, labels)
 	b.pos = pos
 	errors := len(d.list)
-	d.attributes(b, node)
+	wrong, sure := d.attributes(b, node)
 	for i := range spec.Attributes {
 		a := &spec.Attributes[i]
 		if a.Required && !b.Has(a.Name) && !d.partial && !node.damaged && !mentioned(node, spec, a.Name) {
 			d.err(pos, where(spec, labels)+" needs "+a.Name, "add "+a.assignment())
+			sure = false
 		}
 	}
 	d.broken[b] = d.broken[b] || node.damaged || len(d.list) > errors
+	errors = len(d.list)
 	d.blocks(b, node)
-	if len(d.list) == errors && !d.broken[b] && spec.Check != nil && !d.partial {
-		for _, p := range spec.Check(b) {
+	if sure && len(d.list) == errors && !node.damaged && spec.Check != nil && !d.partial {
+		for _, p := range b.problems(wrong) {
 			at := b.pos
 			if p.At != "" {
 				at = b.Pos(p.At)
@@ -77,15 +79,20 @@ func mentioned(node *bodyNode, spec *BlockSpec, attribute string) bool {
 	})
 }
 
-func (d *decoder) attributes(b *Block, node *bodyNode) {
+// attributes decodes those of a block. wrong are the names of those whose default stands in for a mistake; sure is false when there are
+// mistakes that no default can stand in for.
+func (d *decoder) attributes(b *Block, node *bodyNode) (wrong map[string]bool, sure bool) {
+	wrong, sure = make(map[string]bool), true
 	for _, n := range node.attributes {
 		a := b.spec.attribute(n.name)
 		if a == nil {
 			d.unknownAttribute(b, &n)
+			sure = false
 			continue
 		}
 		if s := b.values[n.name]; s.given {
 			d.twice(n.name, n.pos, s.name)
+			sure = false
 			continue
 		}
 		v, mistakes := a.decode(n.value, d.dir(n.pos.File))
@@ -94,8 +101,10 @@ func (d *decoder) attributes(b *Block, node *bodyNode) {
 			continue
 		}
 		d.broken[b] = true
+		wrong[n.name], sure = true, sure && a.Default != nil
 		d.mistakes(mistakes, n.pos)
 	}
+	return wrong, sure
 }
 
 // mistakes reports those of a value; name is the place of the attribute.

@@ -19,6 +19,10 @@
 //  4. the typed blocks are resolved: addresses, sites, routes, and the rules
 //     that span blocks (resolve.go).
 //
+// A resolved configuration is written as one tree (outline.go): Dump prints it,
+// the digest hashes what is printed, [Diff] compares two, and [PlanText] shows
+// the differences to people.
+//
 // Every mistake found on the way is a [Diagnostic] with file, line, column and
 // a cure; all of them are returned at once, and none of the steps changes
 // anything outside its results.

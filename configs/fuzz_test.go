@@ -3,6 +3,7 @@ package configs
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -43,6 +44,35 @@ func FuzzResolve(f *testing.F) {
 			roundTrip(t, config)
 		}
 		Control(sources(name, string(text)))
+	})
+}
+
+// FuzzDiff: two configurations differ in what Diff names, or have one digest.
+func FuzzDiff(f *testing.F) {
+	for _, pattern := range []string{"testdata/plan/*.from.hcl", "testdata/plan/*.to.hcl", "testdata/valid/*.hcl"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for i, file := range files {
+			from, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			to, err := os.ReadFile(files[(i+1)%len(files)])
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(string(from), string(to))
+			f.Add(string(from), string(from)+"health {\n  memory_limit = \"1GiB\"\n}\ncontrol_mode = \"0666\"\nretired_timeout = \"0s\"\n")
+		}
+	}
+	f.Fuzz(func(t *testing.T, before, after string) {
+		from, _ := Resolve(sources("fuzz.hcl", before), testSchema())
+		to, _ := Resolve(sources("fuzz.hcl", after), testSchema())
+		if from != nil && to != nil {
+			diffed(t, from, to)
+		}
 	})
 }
 

@@ -145,7 +145,12 @@ func viewConfig(c *Config) any {
 		Pin                         bool
 		User, Group                 string
 		Control, Runtime            string
+		ControlMode                 string
+		ControlOwner, ControlGroup  string `json:",omitempty"`
 		DrainTimeout, OrphanTimeout string
+		RetiredMost                 int
+		RetiredTimeout, HangTimeout string
+		MemoryLimit                 int64 `json:",omitempty"`
 		Poller                      string
 		Trusted                     []string `json:",omitempty"`
 		ForwardedField              string
@@ -158,6 +163,9 @@ func viewConfig(c *Config) any {
 		Control: c.Control, Runtime: c.Runtime, DrainTimeout: c.DrainTimeout.String(),
 		OrphanTimeout: c.OrphanTimeout.String(), Poller: c.Poller, Log: c.Log,
 		Trusted: c.TrustedProxies.literals(), ForwardedField: c.ForwardedField,
+		ControlMode: c.ControlMode.String(), ControlOwner: c.ControlOwner, ControlGroup: c.ControlGroup,
+		RetiredMost: c.Retired.Most, RetiredTimeout: c.Retired.Timeout.String(),
+		HangTimeout: c.Health.HangTimeout.String(), MemoryLimit: c.Health.MemoryLimit,
 		Limits: viewBlock(c.Limits), Workers: viewBlock(c.Workers),
 	}
 	for _, l := range c.Listeners {

@@ -9,8 +9,14 @@ import (
 // The blocks of this package, in the same terms as those of modules.
 // docs/config.md is the reference for operators; a test looks for each row there.
 
-// day bounds the timeouts of the top level: more is a slip of the unit.
-const day = 24 * time.Hour
+// Bounds of the timeouts of the top level: more is a slip of the unit.
+const (
+	day  = 24 * time.Hour
+	week = 7 * day
+)
+
+// leastMemory is the least memory_limit in bytes: a child at rest stays below it, and a lower limit would replace children for ever.
+const leastMemory = 64 << 20
 
 func topLevel(schema *Schema) BlockSpec {
 	limits, workers := schema.Limits, schema.Workers
@@ -27,9 +33,20 @@ func topLevel(schema *Schema) BlockSpec {
 			{Name: "user", Type: String, Default: "", Example: `"www-data"`, Doc: `user of the children; "": no change`},
 			{Name: "group", Type: String, Default: "", Example: `"www-data"`, Doc: `group of the children; "": the group of user, if set`},
 			{Name: "control", Type: Path, Default: "", Example: `"/run/tined/control.sock"`, Doc: `control socket; "": found by the command line's rules`},
+			{Name: "control_mode", Type: String, Default: "0660", Check: checkMode("control_mode"), Doc: "permissions of the control socket, octal"},
+			{Name: "control_owner", Type: String, Default: "", Example: `"root"`, Doc: `owner of the control socket; "": the user of the master`},
+			{Name: "control_group", Type: String, Default: "", Example: `"adm"`, Doc: `group of the control socket; "": the group of the master`},
 			{Name: "runtime_dir", Type: Path, Default: "", Example: `"/run/tined"`, Doc: `runtime directory; "": the directory of the control socket`},
 			{Name: "drain_timeout", Type: Duration, Default: "30s", Max: day, Doc: "how long exchanges may take to finish when a child stops"},
-			{Name: "orphan_timeout", Type: Duration, Default: "60s", Max: day, Doc: "how long children serve without a master before they drain"},
+			{Name: "orphan_timeout", Type: Duration, Default: "60s", Max: day, Doc: "how long children of a dead master serve before they drain, unless a next one adopts them"},
+			{
+				Name: "retired_generations", Type: Int, Default: 32, Min: 1, Max: 1024,
+				Doc: "earlier configurations that unfinished exchanges may still hold in a child after reloads; beyond it the oldest is ended",
+			},
+			{
+				Name: "retired_timeout", Type: Duration, Default: "12h", Check: checkRetired,
+				Doc: `how long unfinished exchanges may hold an earlier configuration; then they are ended; "0s": for ever`,
+			},
 			{Name: "poller", Type: String, Default: "epoll", OneOf: []string{"epoll", "poll", "select"}, Doc: "how the loop waits"},
 			{
 				Name: "trusted_proxies", Type: Strings, Default: []string{}, Example: `["10.0.0.0/8", "::1"]`,
@@ -53,9 +70,22 @@ func topLevel(schema *Schema) BlockSpec {
 					{Name: "file", Type: Path, Default: "", Example: `"/var/log/tined/tined.log"`, Doc: `where to; "": stderr`},
 				},
 			},
+			{
+				Name: "health",
+				Doc:  "when a child is not fit any more",
+				Attributes: []Attribute{
+					{
+						Name: "hang_timeout", Type: Duration, Default: "5s", Check: checkHang,
+						Doc: `a child that has not moved for so long is killed and started again; "0s": never`,
+					},
+					{
+						Name: "memory_limit", Type: Size, Default: 0, Example: `"1GiB"`, Check: checkMemory,
+						Doc: "resident memory of a child beyond which another takes its place; 0: none",
+					},
+				},
+			},
 			limits,
 			workers,
-			// Issue 4 adds health {} here, and what plan needs.
 		},
 	}
 }
@@ -68,7 +98,7 @@ func listenSpec() BlockSpec {
 			{Name: "address", Type: String, Required: true, Example: `"127.0.0.1:8080"`, Doc: "IP:port, [v6]:port, :port, localhost:port or unix:PATH"},
 			{Name: "deferred", Type: Bool, Default: false, Doc: "accept a connection only once its first bytes are there (TCP_DEFER_ACCEPT)"},
 			{Name: "backlog", Type: Int, Default: 0, Min: 0, Max: 65535, Doc: "connections that may wait to be accepted; 0: as many as the kernel allows (net.core.somaxconn)"},
-			{Name: "mode", Type: String, Default: "0660", Check: checkMode, Doc: "permissions of a unix socket, octal"},
+			{Name: "mode", Type: String, Default: "0660", Check: checkMode("mode"), Doc: "permissions of a unix socket, octal"},
 			{Name: "trusted_proxies", Type: Strings, Example: `["10.0.0.0/8", "::1"]`, Doc: "as at the top level, which is the default"},
 			{Name: "proxy_protocol", Type: Bool, Default: false, Example: "true", Doc: "connections begin with a PROXY header, version 1 or 2; only trusted_proxies may connect"},
 		},
@@ -77,10 +107,45 @@ func listenSpec() BlockSpec {
 	}
 }
 
-func checkMode(v any) error {
-	text := v.(string)
-	if n, err := strconv.ParseUint(text, 8, 32); err != nil || n > 0o777 || len(text) > 4 {
-		return Problem{Message: "mode " + quote(text) + " is not a file mode", Cure: `write three octal digits, like "0660" (owner and group) or "0666" (everybody)`}
+// checkMode refuses what is no permissions in octal.
+func checkMode(attribute string) func(any) error {
+	return func(v any) error {
+		text := v.(string)
+		if n, err := strconv.ParseUint(text, 8, 32); err != nil || n > 0o777 || len(text) > 4 {
+			return Problem{
+				Message: attribute + " " + quote(text) + " is not a file mode",
+				Cure:    `write three octal digits, like "0660" (owner and group) or "0666" (everybody)`,
+			}
+		}
+		return nil
+	}
+}
+
+func checkHang(v any) error {
+	return zeroOr("hang_timeout", "never", v.(time.Duration), time.Second, time.Hour)
+}
+
+func checkRetired(v any) error {
+	return zeroOr("retired_timeout", "for ever", v.(time.Duration), time.Second, week)
+}
+
+// zeroOr refuses a duration that is neither within bounds nor zero, which has a meaning of its own.
+func zeroOr(name, zero string, d, low, high time.Duration) error {
+	if d == 0 || low <= d && d <= high {
+		return nil
+	}
+	return Problem{
+		Message: fmt.Sprintf("%s cannot be %s", name, literalOf(d)),
+		Cure:    fmt.Sprintf(`it may be from %s to %s, or "0s": %s`, literalOf(low), literalOf(high), zero),
+	}
+}
+
+func checkMemory(v any) error {
+	if n := v.(int64); n != 0 && n < leastMemory {
+		return Problem{
+			Message: "memory_limit cannot be " + formatSize(n) + ": a child at rest may hold that much",
+			Cure:    "it must be at least " + formatSize(leastMemory) + ", or 0 for no limit",
+		}
 	}
 	return nil
 }

@@ -187,15 +187,22 @@ func (r *resolver) config(path string, top *Block) *Config {
 		User:          top.String("user"),
 		Group:         top.String("group"),
 		Control:       top.Path("control"),
+		ControlMode:   parseMode(top.String("control_mode")),
+		ControlOwner:  top.String("control_owner"),
+		ControlGroup:  top.String("control_group"),
 		Runtime:       top.Path("runtime_dir"),
 		DrainTimeout:  top.Duration("drain_timeout"),
 		OrphanTimeout: top.Duration("orphan_timeout"),
+		Retired:       Retired{Most: top.Int("retired_generations"), Timeout: top.Duration("retired_timeout")},
 		Poller:        top.String("poller"),
 		Limits:        r.single(top, "limits"),
 		Workers:       r.single(top, "workers"),
+		top:           top,
 	}
 	log := r.single(top, "log")
 	c.Log = Log{Level: log.String("level"), Format: log.String("format"), File: log.Path("file")}
+	health := r.single(top, "health")
+	c.Health = Health{HangTimeout: health.Duration("hang_timeout"), MemoryLimit: health.Size("memory_limit")}
 	c.TrustedProxies, c.ForwardedField = r.trustedProxies(top), top.String("forwarded_field")
 	r.accounts(c, top)
 	r.sockets(c, top)
@@ -225,13 +232,13 @@ func (r *resolver) single(top *Block, name string) *Block {
 }
 
 func (r *resolver) accounts(c *Config, top *Block) {
-	look := func(attribute, name string, lookup func(string) error) {
+	look := func(attribute, kind, name string, lookup func(string) error, otherwise string) {
 		if name == "" || r.partial {
 			return
 		}
 		if err := lookup(name); err != nil {
-			r.err(top.Pos(attribute), fmt.Sprintf("there is no %s %s on this machine", attribute, quote(name)),
-				fmt.Sprintf("create it, or remove the line: then the %s is not changed", attribute))
+			r.err(top.Pos(attribute), fmt.Sprintf("there is no %s %s on this machine", kind, quote(name)),
+				"create it, or remove the line: then "+otherwise)
 		}
 	}
 	lookupUser, lookupGroup := r.schema.LookupUser, r.schema.LookupGroup
@@ -241,8 +248,10 @@ func (r *resolver) accounts(c *Config, top *Block) {
 	if lookupGroup == nil {
 		lookupGroup = systemGroup
 	}
-	look("user", c.User, lookupUser)
-	look("group", c.Group, lookupGroup)
+	look("user", "user", c.User, lookupUser, "the user is not changed")
+	look("group", "group", c.Group, lookupGroup, "the group is not changed")
+	look("control_owner", "user", c.ControlOwner, lookupUser, "the socket belongs to the user of the master")
+	look("control_group", "group", c.ControlGroup, lookupGroup, "the socket has the group of the master")
 }
 
 func systemUser(name string) error {
@@ -263,8 +272,12 @@ func systemGroup(name string) error {
 	return err
 }
 
-// sockets checks the lengths of the paths that become sockets.
+// sockets checks the lengths of the paths that become sockets, and who may use them.
 func (r *resolver) sockets(c *Config, top *Block) {
+	if c.ControlMode&0o002 != 0 {
+		r.warn(top.Pos("control_mode"), "control_mode "+quote(formatMode(c.ControlMode))+" lets every user of this machine command the server",
+			`write "0660", and name those who may in control_group`)
+	}
 	if p := checkSocketPath(c.Control); p != nil {
 		r.problem(top.Pos("control"), p)
 		return
@@ -313,10 +326,9 @@ func (r *resolver) listener(b, top *Block, trusted Proxies) {
 		r.problem(b.Pos("address"), p)
 		return
 	}
-	mode, _ := strconv.ParseUint(b.String("mode"), 8, 32) // checkMode has seen it
 	l := Listener{Name: b.Label(0), Address: a, Deferred: b.Bool("deferred"), Backlog: b.Int("backlog"), Pos: b.pos}
 	if a.Network == "unix" {
-		l.Mode = fs.FileMode(mode)
+		l.Mode = parseMode(b.String("mode"))
 	}
 	l.ProxyProtocol, l.TrustedProxies = b.Bool("proxy_protocol"), trusted
 	says := top
@@ -327,6 +339,12 @@ func (r *resolver) listener(b, top *Block, trusted Proxies) {
 		r.proxyProtocol(b, &l)
 	}
 	r.listeners = append(r.listeners, l)
+}
+
+// parseMode reads permissions that checkMode has seen.
+func parseMode(text string) fs.FileMode {
+	mode, _ := strconv.ParseUint(text, 8, 32)
+	return fs.FileMode(mode)
 }
 
 // addresses refuses an address that two listeners have, and takes IPv4 away

@@ -50,6 +50,8 @@ type Attribute struct {
 	// Min and Max bound an Int, Number, Duration or Size, both inclusive; nil:
 	// no bound. They are written like a default.
 	Min, Max any
+	// Secret: the value is not shown in differences ([Diff]).
+	Secret bool
 	// Doc is one sentence for the reference.
 	Doc string
 	// Example is a value as it stands in a file, for cures; "": made from the
@@ -73,8 +75,13 @@ type BlockSpec struct {
 	// labels are refused still.
 	Repeat bool
 	Doc    string
-	// Check looks at the whole block, once its attributes are right. It must be
-	// pure.
+	// Chores: the block's module has something to do once for the whole server,
+	// in a process of its own (package child/module). Who links the module in
+	// sets it.
+	Chores bool
+	// Check looks at the whole block. What it asks for is right: when it has
+	// asked for an attribute that has a mistake, which is reported already, it
+	// saw the default, and its answer is not used. It must be pure.
 	Check func(b *Block) []Problem
 
 	// reserved words are names of a later version, refused by that reason.

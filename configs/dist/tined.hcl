@@ -8,6 +8,11 @@
 # How long requests may take to finish when a child stops.
 # drain_timeout = "30s"
 
+# Who may command the server (tined status, tined reload): owner and group of its
+# control socket. Without them: the user that it runs as, and that user's group.
+# control_mode  = "0660"
+# control_group = ""
+
 # Proxies before this server, which are believed when they tell who the client
 # is (docs/proxies.md), and the field that they tell it in.
 # trusted_proxies = []
@@ -85,4 +90,11 @@ site "main" {
 # }
 # workers {
 #   max = 1024
+# }
+
+# A child that hangs is killed and started again; one that holds more memory than
+# memory_limit (0: any amount) is replaced without losing a request.
+# health {
+#   hang_timeout = "5s"
+#   memory_limit = 0
 # }

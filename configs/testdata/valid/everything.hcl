@@ -4,9 +4,14 @@ procs          = 2
 user           = "root"
 group          = "root"
 control        = "run/control.sock"
+control_mode   = "600"
+control_owner  = "root"
+control_group  = "root"
 runtime_dir    = "../run"
 drain_timeout  = "1m30s"
 orphan_timeout = "2h"
+retired_generations = 1
+retired_timeout     = "168h"
 poller         = "select"
 include        = []
 
@@ -14,6 +19,11 @@ log {
   level  = "debug"
   format = "json"
   file   = "log/tined.log"
+}
+
+health {
+  hang_timeout = "1500ms"
+  memory_limit = "1GiB"
 }
 
 limits {

@@ -1,0 +1,16 @@
+listen "b" {
+  address = ":81"
+}
+listen "a" {
+  address = ":80"
+}
+site "main" {
+  squeeze {}
+  stamp {}
+  route "/b" {
+    respond {}
+  }
+  route "/a" {
+    respond {}
+  }
+}

@@ -1,0 +1,5 @@
+control = "/run/tined/control.sock"
+listen "main" {
+  address = ":80"
+}
+site "main" {}
