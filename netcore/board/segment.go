@@ -41,8 +41,12 @@ var ErrNotSegment = errors.New("not the segment that was expected")
 // Kind names the meaning of a segment. The numbers are never reused.
 type Kind uint32
 
-// KindCounters: see Counter.
-const KindCounters Kind = 1
+// Kinds of segments: see Counter, Life, Past.
+const (
+	KindCounters Kind = 1
+	KindLife     Kind = 2
+	KindPast     Kind = 3
+)
 
 // Layout is how the records of a kind lie. A change of their meaning raises Version.
 type Layout struct {
@@ -157,7 +161,7 @@ func (l Layout) header(capacity int) []byte {
 func (s *Segment) Capacity() int { return s.capacity }
 
 // Word is word number word of record number record, both from 0. It panics out of their range. The pointer is valid as long as the
-// process lives.
+// process lives, or until Unmap.
 func (s *Segment) Word(record, word int) *atomic.Int64 {
 	if record < 0 || record >= s.capacity || word < 0 || word >= s.layout.Record/wordSize {
 		panic(fmt.Sprintf("board: word %d of record %d of a segment with %d records of %d bytes", word, record, s.capacity, s.layout.Record))
@@ -169,10 +173,27 @@ func (s *Segment) Word(record, word int) *atomic.Int64 {
 // File is the segment's file, to be passed to a child; nil in a process that has opened it. It stays the segment's.
 func (s *Segment) File() *os.File { return s.file }
 
+// words are all words of record number record. They are valid as long as the pointers of Word.
+func (s *Segment) words(record int) []atomic.Int64 {
+	return unsafe.Slice(s.Word(record, 0), s.layout.Record/wordSize)
+}
+
 // Close closes the file. The mapping stays, for its words are held by pointers.
 func (s *Segment) Close() error {
 	if s.file == nil {
 		return nil
 	}
 	return s.file.Close()
+}
+
+// Unmap is Close, and takes the memory out of the process. No pointer that Word has returned may be used any more: it is for who knows
+// all that hold one.
+func (s *Segment) Unmap() error {
+	err := s.Close()
+	if s.memory == nil {
+		return err
+	}
+	memory := s.memory
+	s.memory = nil
+	return errors.Join(err, os.NewSyscallError("munmap", unix.Munmap(memory)))
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits of what one program shares. With names of maxName bytes the list of all of them fits into one message.
@@ -93,12 +95,47 @@ func (s *Shared) Share() (*Segment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("counters: %w", err)
 	}
+	s.count(segment)
+	return segment, nil
+}
+
+// Resume is Share for a process that takes the place of another one whose children live: the counters go on in the segment that those
+// have, which came in file, and what they have counted so far in this process is added. names are those children's. The file is the
+// caller's.
+func (s *Shared) Resume(file *os.File, names []string) (*Segment, error) {
+	if !slices.Equal(names, s.Counters()) {
+		return nil, fmt.Errorf("counters: %w: it is of %q, and not of %q", ErrNotSegment, names, s.Counters())
+	}
+	own, err := duplicate(file)
+	if err != nil {
+		return nil, fmt.Errorf("counters: %w", err)
+	}
+	segment, err := Open(own, counters, len(s.counters))
+	if err != nil {
+		_ = own.Close()
+		return nil, fmt.Errorf("counters: %w", err)
+	}
+	segment.file = own
+	s.count(segment)
+	return segment, nil
+}
+
+// count lets the counters count in a segment.
+func (s *Shared) count(segment *Segment) {
 	for i, c := range s.counters {
 		word := segment.Word(i, wordSum)
 		c.move(word) // first: what another goroutine adds meanwhile counts once
 		word.Add(c.own.Load())
 	}
-	return segment, nil
+}
+
+// duplicate makes another descriptor of an open memory file.
+func duplicate(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 // Join makes a child of the process: its counters count in the master's segment, which comes in file (nil without counters), and its

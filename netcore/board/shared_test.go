@@ -226,3 +226,53 @@ func BenchmarkValueGet(b *testing.B) {
 		}
 	})
 }
+
+// A later process goes on with the counters of the one before, and adds what it has counted itself.
+func TestResume(t *testing.T) {
+	make2 := func(names ...string) (*Shared, []*Counter) {
+		s := new(Shared)
+		var counters []*Counter
+		for _, name := range names {
+			c, err := s.Counter(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			counters = append(counters, c)
+		}
+		return s, counters
+	}
+	old, before := make2("a", "b")
+	first, err := old.Share()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before[0].Add(5)
+	next, after := make2("a", "b")
+	after[0].Add(2)
+	second, err := next.Resume(first.File(), old.Counters())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before[0].Load() != 7 || after[0].Load() != 7 || after[1].Add(3) != 3 || before[1].Load() != 3 {
+		t.Errorf("%d %d, %d %d", before[0].Load(), after[0].Load(), before[1].Load(), after[1].Load())
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	third, last := make2("a", "b") // the file of the second is one of its own
+	if _, err := third.Resume(second.File(), next.Counters()); err != nil || last[0].Load() != 7 {
+		t.Errorf("%d, %v", last[0].Load(), err)
+	}
+	for name, names := range map[string][]string{"fewer": {"a"}, "others": {"a", "c"}, "another order": {"b", "a"}, "none": nil} {
+		s, _ := make2(names...)
+		if _, err := s.Resume(second.File(), next.Counters()); !errors.Is(err, ErrNotSegment) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(names) == 2 {
+			continue
+		}
+		if _, err := s.Resume(second.File(), names); err == nil { // the names are as they say, and the segment is not
+			t.Errorf("%s, of the right names: no error", name)
+		}
+	}
+}
