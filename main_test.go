@@ -3,6 +3,7 @@
 package tined_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/tined/tined"
+	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/web/webtest/servertest"
 )
 
@@ -22,8 +24,10 @@ func TestMain(m *testing.M) { servertest.Main(m, program) }
 // a line from every hook, FAIL the hook that returns an error, PANIC the one that panics, GOEXIT the one that ends its goroutine, EXTRA
 // a shared name and ROUTE a route that only children register.
 func program() {
-	p := tined.New(tined.Options{Name: "prog", Version: "1.0.0"})
+	broom := new(sweep)
+	p := tined.New(tined.Options{Name: "prog", Version: "1.0.0", Modules: []module.Module{broom}})
 	visits, motd, limit := p.SharedCounter("visits"), p.SharedValue("motd"), p.SharedValue("limits/max")
+	broom.swept = p.SharedCounter("swept")
 	visits.Add(1000)
 	if err := motd.Set("from main"); err != nil {
 		panic(err)
@@ -36,6 +40,11 @@ func program() {
 	}
 	hooks(p, visits, motd, limit)
 
+	var ballast []byte
+	p.HandleFunc("GET /grow", func(*tined.Request) string {
+		ballast = bytes.Repeat([]byte("x"), 100<<20)
+		return fmt.Sprint(len(ballast))
+	})
 	p.HandleFunc("GET /pid", func(*tined.Request) string { return fmt.Sprint(os.Getpid(), " ", tined.ChildIndex()) })
 	p.HandleFunc("POST /visit", func(*tined.Request) string { return fmt.Sprint(visits.Add(1)) })
 	p.HandleFunc("GET /visits", func(*tined.Request) string { return fmt.Sprint(visits.Load()) })
@@ -72,6 +81,9 @@ func program() {
 // drained is closed by the first OnDrain hook.
 var drained = make(chan struct{})
 
+// contextEnded is closed once the end of the first hook's context is noted.
+var contextEnded = make(chan struct{})
+
 func hooks(p *tined.Program, visits *tined.Counter, motd, limit *tined.Value) {
 	fails := func(hook string) error {
 		if os.Getenv("PANIC") == hook {
@@ -99,7 +111,10 @@ func hooks(p *tined.Program, visits *tined.Counter, motd, limit *tined.Value) {
 	})
 	p.OnChildStart(func(ctx context.Context, c tined.Child) error {
 		note("start 1 child %d %v %d %s", c.Index, tined.IsChild(), tined.ChildIndex(), motd.Get())
-		context.AfterFunc(ctx, func() { note("context ends child %d", c.Index) })
+		context.AfterFunc(ctx, func() {
+			note("context ends child %d", c.Index)
+			close(contextEnded)
+		})
 		return fails("OnChildStart")
 	})
 	p.OnChildStart(func(_ context.Context, c tined.Child) error {
@@ -114,7 +129,10 @@ func hooks(p *tined.Program, visits *tined.Counter, motd, limit *tined.Value) {
 		note("drain child %d", c.Index)
 		close(drained)
 	})
-	p.OnExit(func(_ context.Context, c tined.Child) { note("exit child %d", c.Index) })
+	p.OnExit(func(_ context.Context, c tined.Child) {
+		<-contextEnded // on a goroutine of its own, which the process does not wait for
+		note("exit child %d", c.Index)
+	})
 }
 
 // note adds a line to the file NOTES.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tined/tined/configs"
 	"github.com/tined/tined/netcore"
+	"github.com/tined/tined/netcore/control"
 )
 
 const (
@@ -21,14 +22,20 @@ const (
 	shortLog = 10 * time.Second
 )
 
-// A listener is what connections need to know of the configured address that they came in by.
+// A listener is what connections need to know of the configured address that they came in by. It is the same for as long as the master
+// keeps its number, whatever the generations call it. One that the generation of now does not have is removed: what has come by it, and
+// what still queues in its shards, is answered by the last generation that had it, with "Connection: close".
 type listener struct {
-	name string
+	id uint32
 	entrance
+	users   int         // connections and shards
+	removed bool        // by the generation of now
+	last    *generation // that had it; held while it is removed and has users
 }
 
 // An entrance is what a generation says of a listener.
 type entrance struct {
+	name     string
 	index    int              // in the generation's routing table; negative: the generation does not have the listener
 	proxies  *configs.Proxies // the peers that are believed when they tell another client; nil: nobody
 	field    forwardedField   // that they tell it in
@@ -40,13 +47,28 @@ type entrance struct {
 type shard struct {
 	fd         int
 	listener   *listener
+	lent       control.Shard // as the master has named it
 	registered bool
 	readable   bool // there may be more to accept
 }
 
-// lend takes shards; they are polled only while the child accepts.
+// named is the master's name of a shard, with what its listener is called now.
+func (s *shard) named() control.Shard {
+	s.lent.Listener = s.listener.name
+	return s.lent
+}
+
+// lend takes shards; they are polled only while the child accepts. One that it holds already is closed, and so is one that comes to a child
+// that drains.
 func (l *loop) lend(shards []*shard) {
-	l.shards = append(l.shards, shards...)
+	for _, s := range shards {
+		if l.draining || slices.ContainsFunc(l.shards, s.same) {
+			netcore.Close(s.fd)
+			continue
+		}
+		s.listener.users++
+		l.shards = append(l.shards, s)
+	}
 	if l.accepting {
 		l.accept(true)
 	}
@@ -54,7 +76,7 @@ func (l *loop) lend(shards []*shard) {
 
 // accept starts or pauses accepting. The queues of paused shards fill up in the kernel; nothing is lost.
 func (l *loop) accept(on bool) {
-	l.accepting = on
+	l.accepting, l.stale = on, true
 	for _, s := range l.shards {
 		switch {
 		case on && !s.registered:
@@ -92,18 +114,49 @@ func (l *loop) watchShards() {
 	}
 }
 
+// same reports whether both are the same shard. Those that nobody has named are none of the master's.
+func (s *shard) same(other *shard) bool {
+	return s.lent != (control.Shard{}) && s.lent.ID == other.lent.ID && s.lent.Index == other.lent.Index
+}
+
 // returnShards closes our descriptors of all shards; the master keeps its own. What has queued up to now is taken first.
 func (l *loop) returnShards() {
-	for _, s := range l.shards {
+	l.giveBack(func(*shard) bool { return true })
+	l.accepting, l.readyShard, l.stale = false, false, true
+}
+
+// giveBack closes our descriptors of some shards. The master may be about to close its own, and with them what is left in their queues: so
+// an accepting child takes that first, also beyond limits.connections. Only for a lack of descriptors it has to leave it.
+func (l *loop) giveBack(which func(*shard) bool) {
+	var given []*shard
+	l.shards = slices.DeleteFunc(l.shards, func(s *shard) bool {
+		if which(s) {
+			given = append(given, s)
+		}
+		return which(s)
+	})
+	for _, s := range given {
 		if s.registered {
-			for l.acceptFrom(s, 1<<16) { // until EAGAIN
+			for l.generation != nil && l.takeFrom(s, acceptBurst) { // until EAGAIN
 			}
-			l.poller.Remove(s.fd)
+			l.poller.Remove(s.fd) // before the close: other descriptors of the socket would keep it polled
 		}
 		netcore.Close(s.fd)
+		l.leaveListener(s.listener)
 	}
-	l.shards = nil
-	l.accepting, l.readyShard = false, false
+}
+
+// leaveListener takes note that a connection or shard of a listener is gone.
+func (l *loop) leaveListener(from *listener) {
+	from.users--
+	if from.users > 0 || !from.removed {
+		return
+	}
+	l.listeners = slices.DeleteFunc(l.listeners, func(known *listener) bool { return known == from })
+	if g := from.last; g != nil {
+		from.last = nil
+		g.let()
+	}
 }
 
 func (l *loop) shardReady(fd int) {
@@ -128,13 +181,20 @@ func (l *loop) acceptTurn() {
 	}
 }
 
-// acceptFrom accepts up to most connections and reports whether there may be more.
+// acceptFrom accepts up to most connections, as far as limits.connections allows, and reports whether there may be more.
 func (l *loop) acceptFrom(s *shard, most int) bool {
-	for range most {
-		if l.table.Len() >= l.generation.limits.connections {
+	if room := l.generation.limits.connections - l.table.Len(); room < most {
+		if l.takeFrom(s, max(0, room)) {
 			l.choke()
-			return false
 		}
+		return false
+	}
+	return l.takeFrom(s, most)
+}
+
+// takeFrom accepts up to most connections and reports whether there may be more.
+func (l *loop) takeFrom(s *shard, most int) bool {
+	for range most {
 		fd, peer, err := netcore.Accept(s.fd)
 		switch err {
 		case nil:
@@ -195,6 +255,7 @@ func (l *loop) admit(fd int, peer netip.AddrPort, from *listener, r role) *conn 
 	}
 	c.timer.Key = netcore.MakeToken(fd, c.serial)
 	c.listener = from
+	from.users++
 	c.peer = peer
 	c.role = r
 	c.transport = plain{}
@@ -214,15 +275,22 @@ func (l *loop) admit(fd int, peer netip.AddrPort, from *listener, r role) *conn 
 	return c
 }
 
-// drain stops accepting, closes what is idle and lets the rest finish; done is called when no connection is left.
+// drain stops accepting and lets what goes on finish; done is called when no connection is left. Every answer from now on is the last of
+// its connection. Those on which nothing goes on stay until closeIdle.
 func (l *loop) drain(done func()) {
 	if l.draining {
 		return
 	}
 	l.returnShards()
-	l.draining = true
+	l.draining, l.stale = true, true
 	close(l.drainBegins)
 	l.drained = done
+	l.checkDrained()
+}
+
+// closeIdle closes the connections of a draining loop on which nothing goes on, now and from now on.
+func (l *loop) closeIdle() {
+	l.idleCloses = true
 	for _, c := range slices.Collect(l.table.All()) {
 		if !c.has(flagReady) {
 			l.settle(c)
@@ -241,9 +309,8 @@ func (l *loop) endDrain() {
 		l.close(c, reasonDrainTimeout)
 	}
 	for d := range l.detached {
-		d.Conn.Close() // its handler's reads and writes fail; whether it notices is not waited for
+		l.endDetached(d)
 	}
-	clear(l.detached)
 	l.checkDrained()
 }
 

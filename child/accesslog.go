@@ -27,17 +27,16 @@ type logWriter struct {
 	batches chan []byte
 	free    chan []byte   // written batches, to be filled again
 	dropped atomic.Uint64 // lines
-	write   atomic.Pointer[func([]byte)]
+	write   func([]byte)
 	done    chan struct{}
 }
 
 func newLogWriter(write func([]byte)) *logWriter {
-	w := &logWriter{batches: make(chan []byte, accessQueue), free: make(chan []byte, 2), done: make(chan struct{})}
-	w.write.Store(&write)
+	w := &logWriter{batches: make(chan []byte, accessQueue), free: make(chan []byte, 2), write: write, done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
 		for b := range w.batches {
-			(*w.write.Load())(b)
+			w.write(b)
 			select {
 			case w.free <- b[:0]:
 			default:
@@ -78,6 +77,7 @@ type accessLog struct {
 	child  int
 	json   bool
 	writer *logWriter
+	close  func() // gives the writer back; nil: nothing to do
 	batch  []byte
 	second int64
 	stamp  []byte // the time of second, formatted

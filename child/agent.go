@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,8 @@ import (
 )
 
 // The agent is the child's end of the control channel. One goroutine receives, and takes what concerns shared state; a second one
-// obeys the other messages one by one, builds generations beside the loop, and tells the loop the rest.
+// obeys the other messages one by one, builds generations beside the loop, and tells the loop the rest. How it gets another channel is in
+// adopt.go.
 
 // ordersSize is how many messages wait while a generation is built.
 const ordersSize = 64
@@ -29,34 +31,24 @@ const sameInAll = "register the same routes, functions and modules before Main i
 
 // order is a message that waits to be obeyed.
 type order struct {
+	conn    *control.Conn // that it came by, for the answer
 	message control.Message
 	files   []*os.File
 }
 
 // attend takes messages until the master is gone or has dismissed the child.
 func (ch *child) attend(conn *control.Conn) {
-	orders := make(chan order, ordersSize)
-	defer close(orders)
-	go func() {
-		for o := range orders {
-			if err := ch.obey(conn, o.message, o.files); err != nil {
-				ch.logLine(levelError, "control channel", "message", o.message.Kind().String(), "error", err)
-			}
-		}
-	}()
 	for {
 		m, files, err := conn.Receive()
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
 				ch.logLine(levelError, "control channel", "error", err)
 			}
-			// A new master cannot take the child over in this version, and it must not serve an old configuration for ever (ADR 3).
-			ch.sharing.orphaned()
-			ch.drainAsConfigured()
+			ch.masterless(conn)
 			return
 		}
 		if !ch.sharing.hear(m, files) {
-			orders <- order{m, files}
+			ch.order(order{conn, m, files})
 		}
 	}
 }
@@ -72,16 +64,21 @@ func (ch *child) obey(conn *control.Conn, m control.Message, files []*os.File) e
 		}
 		return conn.Send(&control.Prepared{Generation: m.Generation, Digest: digest})
 	case *control.Commit:
-		return ch.commit(conn, m.Generation)
+		return ch.commit(m.Generation)
 	case *control.Abort:
 		closeFiles(files)
 		ch.abort(m.Generation)
 		return nil
 	case *control.Lend:
-		return ch.lend(conn, m, files)
+		return ch.lend(m, files)
+	case *control.Return:
+		ch.giveBack(m)
+	case *control.LogLevel:
+		return ch.setLogLevel(m.Level)
 	case *control.Inject:
 		return ch.inject(m, files)
 	case *control.Accept:
+		ch.admitted.Store(true)
 		ch.loop.call(func() {
 			ch.loop.accept(true)
 			ch.answer(&control.Accepting{})
@@ -93,16 +90,19 @@ func (ch *child) obey(conn *control.Conn, m control.Message, files []*os.File) e
 			ch.answer(&control.Paused{})
 		})
 	case *control.Drain:
-		ch.drain(time.Duration(m.TimeoutMillis) * time.Millisecond)
+		ch.drain(time.Duration(m.TimeoutMillis)*time.Millisecond, time.Duration(m.IdleMillis)*time.Millisecond)
 	case *control.Ping:
 		ch.loop.call(func() { ch.answer(&control.Pong{}) })
 	case *control.ReopenLogs:
-		ch.reopen(m.Files, files)
+		ch.reopenLogs(m.Files, files)
 		return conn.Send(&control.Reopened{})
 	case *control.Resize:
 		ch.resize(m.Min, m.Max)
 	case *control.Report:
-		ch.loop.call(func() { ch.answer(ch.report()) })
+		ch.loop.call(func() {
+			ch.loop.report()
+			ch.answer(&control.Reported{})
+		})
 	default:
 		closeFiles(files)
 		return fmt.Errorf("unknown message")
@@ -110,21 +110,31 @@ func (ch *child) obey(conn *control.Conn, m control.Message, files []*os.File) e
 	return nil
 }
 
+// letter is an answer and the master that it is for: another one would not know what it answers.
+type letter struct {
+	to      *control.Conn
+	message control.Message
+}
+
 // answer queues what the loop has to say: answers leave in order, and the loop does not wait for the master.
 func (ch *child) answer(m control.Message) {
+	conn := ch.link.get()
+	if conn == nil {
+		return
+	}
 	select {
-	case ch.outbox <- m:
+	case ch.outbox <- letter{conn, m}:
 	default: // a master that leaves so many unread is hung, or gone
 		ch.logLine(levelError, "control channel: an answer is dropped", "message", m.Kind().String())
 	}
 }
 
 // mail sends the answers until the outbox is closed.
-func (ch *child) mail(conn *control.Conn) {
+func (ch *child) mail() {
 	defer close(ch.mailed)
-	for m := range ch.outbox {
-		if err := conn.Send(m); err != nil {
-			ch.logLine(levelError, "control channel", "message", m.Kind().String(), "error", err)
+	for l := range ch.outbox {
+		if err := l.to.Send(l.message); err != nil && !masterGone(err) {
+			ch.logLine(levelError, "control channel", "message", l.message.Kind().String(), "error", err)
 		}
 	}
 }
@@ -141,44 +151,19 @@ func (ch *child) prepare(m *control.Prepare, files []*os.File) (digest string, e
 		closeFiles(files)
 		return "", fmt.Errorf("%d files came for %d logs", len(files), len(m.Files))
 	}
-	encoded, err := control.ReadSealed(files[0])
-	files[0].Close()
+	config, err := resolve(m, files[0], ch.options.Schema)
 	if err != nil {
 		closeFiles(files[1:])
 		return "", err
 	}
-	sources, err := configs.DecodeSources(encoded)
+	ch.offered = named(m.Files, files[1:])
+	g, err := ch.build(config, m)
 	if err != nil {
-		closeFiles(files[1:])
+		closeNamed(ch.offered)
 		return "", err
 	}
-	config, ds := configs.Resolve(sources, ch.options.Schema)
-	if ds.HasErrors() {
-		closeFiles(files[1:])
-		return "", fmt.Errorf("a child refuses the configuration that its master has accepted; %s:\n%w", sameInAll, ds.Err())
-	}
-	if config.Digest != m.Digest {
-		closeFiles(files[1:])
-		return "", fmt.Errorf("the child resolves the configuration to %.12s, the master to %.12s; %s", config.Digest, m.Digest, sameInAll)
-	}
-	ch.takeLogFiles(m.Files, files[1:])
-	configure := func() { ch.configure(config, m.LogFormat) }
-	if ch.first {
-		configure() // the pools of the first generation are made as it says; later ones change nothing before they are committed
-	}
-	if err := ch.sharing.fault; err != nil {
-		return "", err
-	}
-	if err := ch.hooks.start(); err != nil {
-		return "", err
-	}
-	g, err := ch.builder.build(config, m.Generation)
-	if err != nil {
-		return "", err
-	}
-	if !ch.first {
-		g.configure = configure
-	}
+	g.files = ch.offered // what the writers that are there already are to go on with
+	g.configure = func() { ch.configure(config, m.LogFormat) }
 	ch.mu.Lock()
 	previous := ch.prepared
 	ch.prepared = g
@@ -187,6 +172,45 @@ func (ch *child) prepare(m *control.Prepare, files []*os.File) (digest string, e
 		previous.close()
 	}
 	return g.digest, nil
+}
+
+// build is the part of prepare that may run code of the program and its modules.
+func (ch *child) build(config *configs.Config, m *control.Prepare) (*generation, error) {
+	if ch.first {
+		ch.configure(config, m.LogFormat) // the pools of the first generation are made as it says; nothing serves that this could change
+	}
+	if err := ch.sharing.fault; err != nil {
+		return nil, err
+	}
+	if err := ch.hooks.start(); err != nil {
+		return nil, err
+	}
+	ids := make(map[string]uint32, len(m.Listeners))
+	for _, l := range m.Listeners {
+		ids[l.Name] = l.ID
+	}
+	return ch.builder.build(config, m.Generation, ids)
+}
+
+// resolve makes a configuration of the sources that came with a Prepare, and checks that it is the master's. It closes the file.
+func resolve(m *control.Prepare, sealed *os.File, schema *configs.Schema) (*configs.Config, error) {
+	defer sealed.Close()
+	encoded, err := control.ReadSealed(sealed)
+	if err != nil {
+		return nil, err
+	}
+	sources, err := configs.DecodeSources(encoded)
+	if err != nil {
+		return nil, err
+	}
+	config, ds := configs.Resolve(sources, schema)
+	if ds.HasErrors() {
+		return nil, fmt.Errorf("a child refuses the configuration that its master has accepted; %s:\n%w", sameInAll, ds.Err())
+	}
+	if config.Digest != m.Digest {
+		return nil, fmt.Errorf("the child resolves the configuration to %.12s, the master to %.12s; %s", config.Digest, m.Digest, sameInAll)
+	}
+	return config, nil
 }
 
 func (ch *child) takePrepared(number uint64) *generation {
@@ -200,7 +224,7 @@ func (ch *child) takePrepared(number uint64) *generation {
 	return g
 }
 
-func (ch *child) commit(conn *control.Conn, number uint64) error {
+func (ch *child) commit(number uint64) error {
 	g := ch.takePrepared(number)
 	if g == nil {
 		return fmt.Errorf("generation %d was not prepared", number)
@@ -209,6 +233,8 @@ func (ch *child) commit(conn *control.Conn, number uint64) error {
 	if g.configure != nil {
 		g.configure()
 	}
+	ch.logs.replace(g.files)
+	g.files = nil
 	ch.loop.call(func() {
 		ch.loop.commit(g)
 		ch.answer(&control.Committed{Generation: number})
@@ -222,43 +248,7 @@ func (ch *child) abort(number uint64) {
 	}
 }
 
-// commit makes g the generation of every request that begins from now on. The old one retires with its last exchange.
-func (l *loop) commit(g *generation) {
-	old := l.generation
-	l.generation = g
-	for _, listener := range l.listeners {
-		listener.entrance = g.entranceOf(listener.name)
-	}
-	if old == nil {
-		return
-	}
-	old.flushLogs()
-	old.retired = true
-	for _, log := range old.logs {
-		log.retired = true
-	}
-	old.retire = func() { go old.close() } // closing may block
-	if old.exchanges == 0 {
-		old.retire()
-	}
-}
-
-// listenerOf returns the listener called name, which lives as long as the loop.
-func (l *loop) listenerOf(name string) *listener {
-	for _, known := range l.listeners {
-		if known.name == name {
-			return known
-		}
-	}
-	added := &listener{name: name, entrance: entrance{index: -1}}
-	if l.generation != nil {
-		added.entrance = l.generation.entranceOf(name)
-	}
-	l.listeners = append(l.listeners, added)
-	return added
-}
-
-func (ch *child) lend(conn *control.Conn, m *control.Lend, files []*os.File) error {
+func (ch *child) lend(m *control.Lend, files []*os.File) error {
 	if len(files) != len(m.Shards) {
 		closeFiles(files)
 		return fmt.Errorf("%d files came for %d shards", len(files), len(m.Shards))
@@ -275,12 +265,22 @@ func (ch *child) lend(conn *control.Conn, m *control.Lend, files []*os.File) err
 	ch.loop.call(func() {
 		shards := make([]*shard, len(fds))
 		for i, fd := range fds {
-			shards[i] = &shard{fd: fd, listener: ch.loop.listenerOf(m.Shards[i].Listener)}
+			shards[i] = &shard{fd: fd, listener: ch.loop.listenerOf(m.Shards[i].ID, m.Shards[i].Listener), lent: m.Shards[i]}
 		}
 		ch.loop.lend(shards)
 		ch.answer(&control.Lent{Count: len(ch.loop.shards)})
 	})
 	return nil
+}
+
+// giveBack gives shards back to the master.
+func (ch *child) giveBack(m *control.Return) {
+	ch.loop.call(func() {
+		ch.loop.giveBack(func(s *shard) bool {
+			return slices.ContainsFunc(m.Shards, func(asked control.Shard) bool { return asked.ID == s.lent.ID && asked.Index == s.lent.Index })
+		})
+		ch.answer(&control.Returned{Count: len(ch.loop.shards)})
+	})
 }
 
 // keepDescriptor takes the descriptor out of f, which is closed. Fd would make the socket blocking for every process that holds it, so
@@ -326,11 +326,11 @@ func (ch *child) inject(m *control.Inject, files []*os.File) error {
 // firstListener stands for the listener of an injected connection.
 func (l *loop) firstListener() *listener {
 	for _, known := range l.listeners {
-		if known.index == 0 {
+		if known.index == 0 && !known.removed {
 			return known
 		}
 	}
-	return &listener{name: "injected"}
+	return &listener{entrance: entrance{name: "injected"}}
 }
 
 // peerOf returns the address of a socket's peer; the zero AddrPort for unix sockets.
@@ -346,40 +346,4 @@ func peerOf(fd int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
 	}
 	return netip.AddrPort{}
-}
-
-// report gathers the child's numbers, on the loop.
-func (ch *child) report() *control.Numbers {
-	l := ch.loop
-	n := &control.Numbers{
-		Connections:    l.table.Len(),
-		Accepted:       l.numbers.accepted,
-		Exchanges:      l.numbers.begun,
-		Finished:       l.numbers.finished,
-		ClosedByReason: make(map[string]uint64),
-		LogDropped:     ch.sink.dropped.Load() + ch.droppedAccess(),
-	}
-	if l.generation != nil {
-		n.Generation = l.generation.number
-		n.Queued = l.generation.waiting()
-	}
-	for reason, count := range l.numbers.closed {
-		if count > 0 {
-			n.ClosedByReason[closeReason(reason).String()] = count
-		}
-	}
-	for _, s := range ch.poolStats() {
-		n.Workers += s.Workers
-		n.WorkersBusy += s.Busy
-		n.WorkersIdle += s.Idle
-		n.WorkersMin += s.Min
-		n.WorkersMax += s.Max
-		n.WorkersSpawned += s.Spawned
-		n.Queued += s.Queued
-		n.Started += s.Started
-		n.Rejected += s.Rejected
-		n.Excused += s.Excused
-	}
-	n.Rejected += l.numbers.refused
-	return n
 }

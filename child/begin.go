@@ -18,6 +18,7 @@ func (l *loop) refuse(c *conn, ex *exchange, err error) {
 	ex.head = ex.parser.Head.MethodID == http1.MethodHead // known as soon as the method is (RFC 9110, 9.3.2)
 	if ex.state == WaitingForHead {
 		l.join(c, ex)
+		l.count(c, ex)
 		ex.safe = true
 		c.pipeline.begin(ex)
 		ex.setState(BeingProcessed)
@@ -43,25 +44,23 @@ func (l *loop) stopParsing(c *conn, why closeReason) {
 // HTTP/1.0, whose answers may have to end with the connection.
 func sideBySide(head *http1.Head) bool { return head.MethodID.Safe() && head.Minor > 0 }
 
-// join gives ex its connection, generation and counters.
+// join gives ex its connection and generation.
 func (l *loop) join(c *conn, ex *exchange) {
 	ex.fd, ex.serial = c.fd, c.serial
 	ex.peer, ex.entry = c.peer, c.entry
 	ex.started = l.now
 	ex.site = noSite
 	ex.bodySent, ex.first = 0, 0
-	ex.gen = l.generation
+	ex.gen = l.generationFor(c)
 	ex.gen.enter()
 	c.exchanges++
-	if c.role != roleSelf {
-		l.numbers.begun++
-	}
 }
 
 // begin takes a request whose head is complete. buf is the head, in memory that lives until the connection's turn ends.
 func (l *loop) begin(c *conn, ex *exchange, buf []byte) {
 	head := &ex.parser.Head
 	l.join(c, ex)
+	l.count(c, ex)
 	ex.minor = head.Minor
 	ex.safe = sideBySide(head)
 	ex.head = head.MethodID == http1.MethodHead
@@ -107,7 +106,7 @@ func (l *loop) begin(c *conn, ex *exchange, buf []byte) {
 		return
 	}
 	switch {
-	case head.ContentLength > l.bodyLimit(c, ex):
+	case head.ContentLength > l.bodyLimit(ex):
 		l.answerStatus(c, ex, 413)
 	case rt == nil && (ex.expected || head.Expect == http1.ExpectUnknown):
 		ex.keepAlive = false // whether the body comes is the client's choice: it cannot be told from a next request
@@ -297,9 +296,7 @@ func (l *loop) supplant(c *conn, ex *exchange, status int) {
 	substitute.gen = ex.gen
 	substitute.gen.enter()
 	c.exchanges--
-	if c.role != roleSelf {
-		l.numbers.begun--
-	}
+	substitute.counted, ex.counted = ex.counted, false
 	substitute.minor, substitute.head, substitute.safe = ex.minor, ex.head, ex.safe
 	substitute.keepAlive = false
 	substitute.sequence, substitute.started = ex.sequence, ex.started

@@ -1,11 +1,9 @@
 package child
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,11 +43,18 @@ type child struct {
 	journal
 	options Options
 	index   int
-	conn    *control.Conn
+	link    *link // to the master
 	sink    *masterSink
 	loop    *loop
 	builder builder
-	outbox  chan control.Message // the loop's answers to the master
+	outbox  chan letter // the loop's answers to the master
+	orders  chan order  // for the agent; closed when none can come any more
+
+	door     *control.Door // where a later master comes; nil: none can, for the child is a part of its master's process
+	output   [2]int        // the descriptors of what the program prints
+	admitted atomic.Bool   // a master has let it accept
+	patience *time.Timer   // the agent's: ends the time without a master
+	over     chan struct{} // closed when the loop has ended
 
 	hooks   *hookRunner
 	sharing *sharing
@@ -63,11 +68,18 @@ type child struct {
 	pools  map[string]*worker.Pool
 	pool   worker.Options // for pools that are made from now on
 
-	mu       sync.Mutex
-	prepared *generation           // built, not committed
-	writers  map[string]*logWriter // access logs by file; "stdout" is the master
+	logs    *logFiles
+	offered map[string]*os.File // the agent's: the log files that came with the generation that is being built
 
-	drainTimeout time.Duration // under mu; of the last generation prepared
+	logFormat string       // the agent's: of the present generation
+	cores     *unix.CPUSet // that the process may use, as it was started; nil: unknown
+	pinned    bool         // the agent's: to one of them
+
+	mu       sync.Mutex
+	prepared *generation // built, not committed
+
+	drainTimeout  time.Duration // under mu; of the first generation prepared, and then of the one that serves
+	orphanTimeout time.Duration // the same
 }
 
 // Run is a child's main function: it takes what the master has handed down and serves until the master dismisses it or is gone. It
@@ -78,25 +90,33 @@ func Run(o Options) int {
 		fmt.Fprintln(os.Stderr, "tined: child:", err)
 		return 1
 	}
-	// The listening socket in the runtime directory is held open and not served: a master that takes over living children connects
-	// to it, which this version does not answer.
-	defer heritage.Listener.Close()
-	return Serve(o, heritage.Child, heritage.Conn)
-}
-
-// Serve is Run for a child whose index and control channel are given. It takes the channel over: when Serve has returned, it is closed.
-func Serve(o Options, index int, conn *control.Conn) int {
-	defer conn.Close()
-	ch, err := newChild(o, index, conn)
+	door, err := control.NewDoor(heritage.Listener)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tined: child:", err)
 		return 1
 	}
+	defer door.Close()
+	return serve(o, heritage.Child, heritage.Conn, door)
+}
+
+// Serve is Run for a child whose index and control channel are given, and which no other master can take over: it drains when the channel
+// ends. It takes the channel over: when Serve has returned, it is closed.
+func Serve(o Options, index int, conn *control.Conn) int { return serve(o, index, conn, nil) }
+
+func serve(o Options, index int, conn *control.Conn, door *control.Door) int {
+	ch, err := newChild(o, index, conn)
+	if err != nil {
+		_ = conn.Close()
+		fmt.Fprintln(os.Stderr, "tined: child:", err)
+		return 1
+	}
+	ch.door = door
 	return ch.serve()
 }
 
 func newChild(o Options, index int, conn *control.Conn) (*child, error) {
-	ch := &child{options: o, index: index, conn: conn, sink: newMasterSink(conn), first: true}
+	channel := newLink(conn)
+	ch := &child{options: o, index: index, link: channel, sink: newMasterSink(channel), first: true, output: [2]int{1, 2}}
 	ch.logger.Store(newLogger("json", "info", ch.sink, index))
 	poller, err := netcore.NewPoller("")
 	if err != nil {
@@ -107,17 +127,21 @@ func newChild(o Options, index int, conn *control.Conn) (*child, error) {
 		ch.loop.ebb.release = releaseMemory
 	}
 	ch.mechanism = make(chan string, 1)
-	ch.sharing = newSharing(o.Shared, conn)
+	ch.sharing = newSharing(o.Shared, channel)
+	ch.sharing.life = ch.enterLife
 	ch.hooks = newHookRunner(o.Hooks, index, func(hook string, err error) { ch.logLine(levelError, "hook "+hook, "error", err) })
-	ch.outbox, ch.mailed = make(chan control.Message, outboxSize), make(chan struct{})
-	go ch.mail(conn)
+	ch.outbox, ch.mailed = make(chan letter, outboxSize), make(chan struct{})
+	ch.orders, ch.over = make(chan order, ordersSize), make(chan struct{})
+	go ch.mail()
+	go ch.obeyAll()
 	ch.pools = make(map[string]*worker.Pool)
 	workers, err := configs.NewBlock(WorkersSpec(), nil)
 	if err != nil {
 		return nil, err
 	}
 	ch.pool = workerOptions("", workers)
-	ch.writers = make(map[string]*logWriter)
+	ch.logs = newLogFiles(&ch.journal, func(batch []byte) { ch.sink.put(1, batch) })
+	ch.cores = usableCores()
 	ch.builder = builder{
 		modules:    make(map[string]module.Module),
 		middleware: make(map[string]module.Middleware),
@@ -142,7 +166,7 @@ func newChild(o Options, index int, conn *control.Conn) (*child, error) {
 // serve runs the loop until it is stopped.
 func (ch *child) serve() int {
 	if !ch.options.Hosted {
-		ch.catchSignals()
+		catchSignals(ch.drainAsConfigured)
 	}
 	if _, err := netcore.RaiseFileLimit(); err != nil {
 		ch.logLine(levelWarn, "the limit of open files cannot be raised", "error", err)
@@ -150,15 +174,23 @@ func (ch *child) serve() int {
 	if err := ch.loop.reserve.Refill(); err != nil {
 		ch.logLine(levelWarn, "no spare descriptor", "error", err)
 	}
-	if err := ch.conn.Send(&control.Hello{Pid: os.Getpid(), Version: ch.options.Version, Child: ch.index}); err != nil {
+	first := ch.link.get()
+	defer func() {
+		_ = first.Close() // of a hosted child the master waits for it; the others end by their exit
+	}()
+	if err := first.Send(&control.Hello{Pid: os.Getpid(), Version: ch.options.Version, Child: ch.index}); err != nil {
 		fmt.Fprintln(os.Stderr, "tined: child:", err)
 		return 1
 	}
-	go ch.attend(ch.conn)
+	go ch.attend(first)
+	if ch.door != nil {
+		go ch.answerDoor()
+	}
 	err := ch.usePoller(<-ch.mechanism)
 	if err == nil {
 		err = ch.loop.run()
 	}
+	close(ch.over)
 	if err != nil {
 		ch.logLine(levelError, "the loop ended", "error", err)
 	}
@@ -176,14 +208,15 @@ func (ch *child) serve() int {
 	return 0
 }
 
-func (ch *child) catchSignals() {
+// catchSignals calls terminated at the first TERM.
+func catchSignals(terminated func()) {
 	// HUP and INT from a terminal are the master's business; a log's reader that goes away must not end the child.
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH)
 	terminate := make(chan os.Signal, 1)
 	signal.Notify(terminate, syscall.SIGTERM)
 	go func() {
 		<-terminate
-		ch.drainAsConfigured()
+		terminated()
 	}()
 }
 
@@ -210,9 +243,9 @@ func (ch *child) usePoller(mechanism string) error {
 	return err
 }
 
-// drain finishes what is in flight and ends the child, within timeout; 0 closes at once what is not finished. A second drain can only
-// shorten the first.
-func (ch *child) drain(timeout time.Duration) {
+// drain finishes what is in flight and ends the child, within timeout; 0 closes at once what is not finished. Connections on which nothing
+// goes on may bring one more request for as long as idle. A second drain can only shorten the first.
+func (ch *child) drain(timeout, idle time.Duration) {
 	if timeout <= 0 {
 		ch.fast.Store(true)
 	}
@@ -237,6 +270,11 @@ func (ch *child) drain(timeout time.Duration) {
 			ch.loop.endDrain()
 			return
 		}
+		if idle > 0 {
+			time.AfterFunc(idle, func() { ch.loop.call(ch.loop.closeIdle) })
+		} else {
+			ch.loop.closeIdle()
+		}
 		time.AfterFunc(timeout, func() { ch.loop.call(ch.loop.endDrain) })
 	})
 }
@@ -246,7 +284,7 @@ func (ch *child) drainAsConfigured() {
 	ch.mu.Lock()
 	timeout := ch.drainTimeout
 	ch.mu.Unlock()
-	ch.drain(timeout)
+	ch.drain(timeout, 0)
 }
 
 // poolOf returns the pool called name, "" for the child's own. Pools live as long as the child.
@@ -276,154 +314,10 @@ func (ch *child) poolStats() []worker.Stats {
 	return stats
 }
 
-// configure takes over what of a configuration concerns the process and not the generation.
-func (ch *child) configure(c *configs.Config, format string) {
-	ch.begin(c.Poller)
-	if !ch.options.Hosted {
-		runtime.GOMAXPROCS(max(1, c.Procs))
-		if c.Pin {
-			ch.pin()
-		}
-	}
-	ch.logger.Store(newLogger(format, c.Log.Level, ch.sink, ch.index))
-	ch.mu.Lock()
-	ch.drainTimeout = c.DrainTimeout
-	ch.mu.Unlock()
-	ch.poolMu.Lock()
-	ch.pool = workerOptions("", c.Workers)
-	ch.resizeLocked()
-	ch.poolMu.Unlock()
-}
-
-// resize sets the numbers of workers until the next commit. Raised, the pools have their workers before the gates let more requests in.
-// The gates of retired generations stay as they are: few requests are left before them, and the pools have their own bounds.
-func (ch *child) resize(least, most int) {
-	ch.poolMu.Lock()
-	ch.pool.Min, ch.pool.Max = least, most
-	ch.resizeLocked()
-	ch.poolMu.Unlock()
-	ch.loop.call(func() {
-		ch.loop.resize(most)
-		ch.answer(&control.Resized{})
-	})
-}
-
-// resizeLocked gives all pools the present numbers.
-func (ch *child) resizeLocked() {
-	for _, p := range ch.pools {
-		p.Resize(ch.pool.Min, ch.pool.Max)
-	}
-}
-
-// pin binds the process to one of the cores that it may use, by its index.
-func (ch *child) pin() {
-	var usable unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &usable); err != nil {
-		ch.logLine(levelWarn, "pin", "error", err)
-		return
-	}
-	count := usable.Count()
-	if count == 0 {
-		return
-	}
-	nth := ch.index % count
-	for cpu := range len(usable) * 64 {
-		if !usable.IsSet(cpu) {
-			continue
-		}
-		if nth == 0 {
-			var one unix.CPUSet
-			one.Set(cpu)
-			if err := setAffinity(&one); err != nil {
-				ch.logLine(levelWarn, "pin", "error", err, "core", cpu)
-			}
-			return
-		}
-		nth--
-	}
-}
-
-// setAffinity binds every thread of the process: sched_setaffinity(2) knows only threads, and Go has several from the start.
-func setAffinity(set *unix.CPUSet) error {
-	threads, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return err
-	}
-	for _, thread := range threads {
-		var tid int
-		if _, err := fmt.Sscan(thread.Name(), &tid); err != nil {
-			continue
-		}
-		if err := unix.SchedSetaffinity(tid, set); err != nil && !errors.Is(err, unix.ESRCH) {
-			return os.NewSyscallError("sched_setaffinity", err)
-		}
-	}
-	return nil
-}
-
-// takeLogFiles makes writers of the access log files that came with a generation.
-func (ch *child) takeLogFiles(names []string, files []*os.File) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	for i, name := range names {
-		ch.setLogFile(name, files[i])
-	}
-}
-
-// setLogFile lets the writer of name write to f; mu is held. A file that it wrote to before is closed once the writer has let go.
-func (ch *child) setLogFile(name string, f *os.File) {
-	write := func(batch []byte) {
-		if _, err := f.Write(batch); err != nil {
-			ch.logLine(levelError, "access log", "file", name, "error", err)
-		}
-	}
-	if w := ch.writers[name]; w != nil {
-		w.write.Store(&write) // the old file is closed by the garbage collector, when no write uses it any more
-		return
-	}
-	ch.writers[name] = newLogWriter(write)
-}
-
-func (ch *child) reopen(names []string, files []*os.File) {
-	if len(names) != len(files) {
-		closeFiles(files)
-		return
-	}
-	ch.takeLogFiles(names, files)
-}
-
-// accessLog opens the access log of a site.
-func (ch *child) accessLog(siteName string, c *configs.AccessLog) (*accessLog, error) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	w := ch.writers[c.File]
-	if w == nil {
-		if c.File != "stdout" {
-			return nil, fmt.Errorf("no file came for %s", c.File)
-		}
-		w = newLogWriter(func(batch []byte) { ch.sink.put(1, batch) })
-		ch.writers[c.File] = w
-	}
-	return &accessLog{site: siteName, child: ch.index, json: c.Format == "json", writer: w}, nil
-}
-
-func (ch *child) droppedAccess() (lines uint64) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	for _, w := range ch.writers {
-		lines += w.dropped.Load()
-	}
-	return lines
-}
-
 // closeLogs writes what is left of all logs. The loop has ended.
 func (ch *child) closeLogs() {
 	ch.loop.flushLogs()
-	ch.mu.Lock()
-	for _, w := range ch.writers {
-		w.close()
-	}
-	ch.mu.Unlock()
+	ch.logs.close()
 	ch.sink.close()
 }
 

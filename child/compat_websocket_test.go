@@ -190,7 +190,7 @@ func TestAdaptedWebSocketDrain(t *testing.T) {
 	for name, echo := range echoes {
 		tc := start(t, "", routes{"GET /ws": web.HTTP(echo)})
 		conn := dialGorilla(t, tc.address)
-		tc.drain(timeoutShort)
+		tc.drain(timeoutShort, 0)
 		if err := conn.WriteMessage(gorilla.TextMessage, []byte("still here")); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

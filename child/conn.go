@@ -49,7 +49,7 @@ const (
 	phaseLinger               // waiting for the peer to close
 	phaseStream               // a handler is producing; nothing is due from the client
 	phaseNew                  // accepted, no deadline set yet: a refusal in the very first turn lingers with one too
-	phaseSilent               // nothing has come since the accept, and the child drains
+	phaseSilent               // nothing is under way and the connection is to go: a request that crosses that is still answered
 )
 
 // A conn is one open connection. Only the loop touches it. An idle one keeps no buffer: what it needs while it is active hangs on

@@ -1,9 +1,6 @@
 package child
 
-import (
-	"github.com/tined/tined/child/web"
-	"github.com/tined/tined/netcore"
-)
+import "github.com/tined/tined/netcore"
 
 // This file is the end of connections and exchanges.
 
@@ -104,20 +101,14 @@ func (l *loop) release(c *conn, why closeReason) {
 	c.set(flagClosed)
 	if c.role != roleSelf {
 		l.numbers.closed[why]++
+		l.life.Closed(int(why))
 	}
 	l.wheel.Cancel(&c.timer)
 	if c.out != nil {
 		l.dropOutput(c)
 	}
-	if r := c.receiver; r != nil {
-		if r.flow != nil {
-			r.flow.fail(errClientGone)
-		}
-		c.receiver = nil
-		l.putReceiver(r)
-	}
 	current := c.current
-	c.current = nil
+	l.dropBody(c)
 	if current != nil && !current.listed {
 		l.recycle(current)
 	}
@@ -135,6 +126,7 @@ func (l *loop) release(c *conn, why closeReason) {
 		c.in = nil
 	}
 	l.table.Remove(int(c.fd), c.serial)
+	l.leaveListener(c.listener)
 }
 
 // gone gives the object of a closed connection back at the end of the turn: whoever has closed it may still look at its flags.
@@ -166,14 +158,14 @@ func (l *loop) desert(c *conn, ex *exchange, why closeReason) {
 			ex.orphan = true // so does the one that reads its body
 			return
 		}
-		l.closeSource(p.source)
+		l.closeSource(ex, p.source)
 	}
 	l.recycleOrphan(ex)
 }
 
 // recycleOrphan gives back an exchange whose response nobody will read.
 func (l *loop) recycleOrphan(ex *exchange) {
-	l.discard(web.OutcomeOf(&ex.resp))
+	l.discard(ex)
 	l.recycle(ex)
 }
 
@@ -188,7 +180,7 @@ func (l *loop) reap(c *conn) {
 // ended takes an exchange whose response has left (why is reasonNone) or will not.
 func (l *loop) ended(c *conn, ex *exchange, why closeReason) {
 	if why == reasonNone && c.role != roleSelf {
-		l.numbers.finished++
+		l.took(ex)
 	}
 	l.logAccess(c, ex, why)
 	if ex.finished {

@@ -118,3 +118,61 @@ func TestAbortBeforeABodyThatComesIn(t *testing.T) {
 		})
 	}
 }
+
+// A body comes in to its end behind an answer that has begun and closes the connection.
+func TestBodyBehindALastAnswer(t *testing.T) {
+	const size = 1 << 20
+	body := strings.Repeat("0123456789abcdef", size/16)
+	tc := start(t, "", routes{"POST /echo": web.HandlerFunc(func(w *web.Response, r *web.Request) {
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := r.Body.Read(buf)
+			w.Write(buf[:n])
+			if err != nil {
+				return
+			}
+		}
+	})})
+	for _, c := range []struct{ name, line, fields, body string }{
+		{"close", "HTTP/1.1", "Connection: close\r\n" + length(size), body},
+		{"close, chunked", "HTTP/1.1", "Connection: close\r\n" + isChunked, chunked(body, 50_000)},
+		{"1.0", "HTTP/1.0", length(size), body},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := tc.dial()
+			go func() {
+				p.Write([]byte("POST /echo " + c.line + "\r\nHost: x\r\n" + c.fields + "\r\n"))
+				p.Write([]byte(c.body[:300_000]))
+				p.Write([]byte(c.body[300_000:]))
+			}()
+			if r := p.answer("POST"); r.Status != 200 || string(r.Body) != body {
+				t.Fatalf("%d, %d bytes", r.Status, len(r.Body))
+			}
+			p.wantEnd()
+		})
+	}
+}
+
+// What comes behind the last request while its answer is on the way does not destroy the answer (RFC 9112, 9.6).
+func TestBytesBehindTheLastRequest(t *testing.T) {
+	large := strings.Repeat("0123456789abcdef", 4<<20/16)
+	tc := start(t, "", routes{"/large": web.HandlerFunc(func(w *web.Response, r *web.Request) { w.SendBytes([]byte(large)) })})
+	tc.smallBuffers() // or all of it is there before the bytes are sent, and a reset does no harm
+	for _, junk := range []string{"\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		p := tc.dialSmall()
+		p.send("GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		tc.until("the answer is under way", func(l *loop) bool {
+			for c := range l.table.All() {
+				if c.has(flagLast) {
+					return true
+				}
+			}
+			return false
+		})
+		p.send(junk)
+		if r := p.answer("GET"); len(r.Body) != len(large) {
+			t.Fatalf("%d bytes", len(r.Body))
+		}
+		p.wantEnd()
+	}
+}

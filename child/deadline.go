@@ -11,7 +11,8 @@ const (
 	// lingerTimeout is how long a lingering close waits for the next byte, in ns, and lingerPeriods how many times over while bytes come.
 	lingerTimeout = int64(5 * time.Second)
 	lingerPeriods = 6
-	// drainLinger is the same for a child that drains: it waits for a request that may be under way, not for clients to close.
+	// drainLinger is the same for a child that drains, and for a listener that was removed: it waits for a request that may be under way,
+	// not for clients to close.
 	drainLinger = int64(time.Second)
 	// never is a deadline that does not come.
 	never = int64(1 << 62)
@@ -44,12 +45,37 @@ func (l *loop) phaseOf(c *conn) phase {
 		return phaseHandler
 	}
 	switch {
+	case c.listener.removed && !l.draining && (c.exchanges > 0 || c.received == 0):
+		return phaseSilent
 	case c.exchanges > 0:
 		return phaseIdle
-	case l.draining && c.received == 0:
+	case l.idleCloses && c.received == 0:
 		return phaseSilent
 	}
 	return phaseHead
+}
+
+// limitsIn returns the bounds that hold for a connection in a phase: those of the generation of the exchange that it waits for.
+func (l *loop) limitsIn(c *conn, p phase) *limits {
+	var g *generation
+	switch p {
+	case phaseBody:
+		if c.receiver != nil && c.receiver.ex != nil {
+			g = c.receiver.ex.gen
+		}
+	case phaseHandler:
+		g = c.pipeline.head().gen
+	case phaseWrite:
+		if c.push != nil && c.push.ex == nil {
+			g = c.push.generation
+		} else if ex := c.pipeline.sent(); ex != nil {
+			g = ex.gen
+		}
+	}
+	if g == nil {
+		return l.limits(c)
+	}
+	return &g.limits
 }
 
 // awaited reports whether it is the client's turn to send more of the body: not when the handler must read first, be it because the
@@ -65,7 +91,7 @@ func (r *receiver) awaited() bool {
 // sends a byte now and then does not move it.
 func (l *loop) setDeadline(c *conn) {
 	p := l.phaseOf(c)
-	lim := l.limits(c)
+	lim := l.limitsIn(c, p)
 	if p == c.phase && p != phaseIdle && p != phaseHandler && (p != phaseHead || uint32(c.mark) == c.exchanges) {
 		return
 	}
@@ -96,7 +122,7 @@ func (l *loop) setDeadline(c *conn) {
 		due = min(due, l.probeDue(c, ex))
 	case phaseLinger:
 		due = l.now + lingerTimeout
-		if l.draining {
+		if l.leaving(c) {
 			due = l.now + drainLinger
 		}
 		c.mark = 0
@@ -134,6 +160,9 @@ func (l *loop) expired(t *netcore.Timer) {
 	case &l.feeding:
 		l.feed()
 		return
+	case &l.aging:
+		l.boundRetired()
+		return
 	case &l.ebb.timer:
 		l.turnOfTide()
 		return
@@ -143,13 +172,13 @@ func (l *loop) expired(t *netcore.Timer) {
 	if c == nil {
 		return
 	}
-	lim := l.limits(c)
+	lim := l.limitsIn(c, c.phase)
 	switch c.phase {
 	case phaseIdle:
 		c.why = reasonIdleTimeout
 		l.linger(c)
 	case phaseSilent:
-		c.why = reasonDrain
+		c.why = l.whyLeaving()
 		l.linger(c)
 	case phaseHead:
 		ex := c.current
@@ -184,7 +213,7 @@ func (l *loop) expired(t *netcore.Timer) {
 		ex.keepAlive = false
 		l.supplant(c, ex, 503)
 	case phaseLinger:
-		if c.periods++; c.mark > 0 && c.periods < lingerPeriods && !l.draining {
+		if c.periods++; c.mark > 0 && c.periods < lingerPeriods && !l.leaving(c) {
 			c.mark = 0
 			l.wheel.Schedule(t, l.now+lingerTimeout)
 			return

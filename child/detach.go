@@ -24,12 +24,15 @@ type detached struct {
 	err    error
 }
 
-// A detachedConn is a connection that left the loop: a net.Conn of Go's own poller. It is still counted, and closed at the end of a
-// drain.
+// A detachedConn is a connection that left the loop: a net.Conn of Go's own poller. It is still counted, and holds its generation until it is
+// closed: by who has taken it, at the end of a drain, or when its generation is ended.
 type detachedConn struct {
 	net.Conn
 	loop *loop
 	once sync.Once
+
+	generation *generation // the loop's, as is the next
+	ex         *exchange   // whose handler has taken it; nil once that has returned
 }
 
 var _ net.Conn = (*detachedConn)(nil)
@@ -39,11 +42,27 @@ func (d *detachedConn) Close() error {
 	err := d.Conn.Close()
 	d.once.Do(func() {
 		d.loop.call(func() {
-			delete(d.loop.detached, d)
+			d.loop.forgetDetached(d)
 			d.loop.checkDrained()
 		})
 	})
 	return err
+}
+
+// endDetached closes a detached connection. Its handler's reads and writes fail, and its context ends; whether it notices is not waited for.
+func (l *loop) endDetached(d *detachedConn) {
+	if d.ex != nil {
+		d.ex.leave()
+	}
+	d.Conn.Close()
+	l.forgetDetached(d)
+}
+
+func (l *loop) forgetDetached(d *detachedConn) {
+	if _, known := l.detached[d]; known {
+		delete(l.detached, d)
+		d.generation.let()
+	}
 }
 
 // CloseWrite ends our side of the connection.
@@ -85,7 +104,9 @@ func (l *loop) detach(c *conn, ex *exchange) detached {
 		ex.route.pool.Excuse(&ex.job)
 		l.returned(ex)
 	}
-	d := &detachedConn{Conn: conn, loop: l}
+	d := &detachedConn{Conn: conn, loop: l, generation: ex.gen, ex: ex}
+	d.generation.hold()
+	ex.outside = d
 	if l.detached == nil {
 		l.detached = make(map[*detachedConn]struct{})
 	}

@@ -150,7 +150,7 @@ func TestDrainEndsDetached(t *testing.T) {
 	p := tc.dial()
 	p.send("GET /up HTTP/1.1\r\nHost: x\r\n\r\n")
 	conn := await(t, "the connection", got)
-	tc.drain(timeoutShort)
+	tc.drain(timeoutShort, 0)
 	await(t, "the end of the child", tc.ended)
 	p.wantEnd()
 	if _, err := conn.Write([]byte(strings.Repeat("x", 10))); err == nil {

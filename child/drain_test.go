@@ -43,7 +43,7 @@ func TestDrain(t *testing.T) {
 		return l.numbers.accepted == 7 && l.numbers.begun == 5
 	})
 	tc.rests("before the drain")
-	tc.drain(time.Hour)
+	tc.drain(time.Hour, 0)
 	idle.wantEnd()
 	idle.Conn.Close()
 	tc.rests("while it drains")
@@ -103,6 +103,7 @@ func TestDrainTakesTheQueue(t *testing.T) {
 		}
 		l.accept(true)
 		l.drain(l.stop)
+		l.closeIdle()
 	})
 	for i, p := range queued {
 		if r := p.answer("GET"); string(r.Body) != "x" || !r.Close {
@@ -126,7 +127,7 @@ func TestDrainTimeout(t *testing.T) {
 	p.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
 	silent := tc.dial()
 	tc.until("both are there", func(l *loop) bool { return l.numbers.accepted == 2 && l.numbers.begun == 1 })
-	tc.drain(timeoutShort)
+	tc.drain(timeoutShort, 0)
 	await(t, "the end of the child", tc.ended)
 	await(t, "the handler's context", cancelled)
 	if _, err := p.reader.Read("GET"); err == nil {
@@ -142,6 +143,40 @@ func TestDrainTimeout(t *testing.T) {
 
 func TestDrainOfNothing(t *testing.T) {
 	tc := start(t, "", nil)
-	tc.drain(time.Hour)
+	tc.drain(time.Hour, 0)
+	await(t, "the end of the child", tc.ended)
+}
+
+// A patient drain closes no connection under a request that may be on its way: the next answer is its last, and who brings none is closed
+// when the patience ends.
+func TestDrainWaitsForOneMoreRequest(t *testing.T) {
+	tc := start(t, "", routes{"GET /x": text("x")})
+	active, idle := tc.dial(), tc.dial()
+	for _, p := range []*peer{active, idle} {
+		if r := p.get("/x"); r.Close {
+			t.Fatal("closed before the drain")
+		}
+	}
+	tc.child.drain(time.Hour, time.Hour)
+	tc.until("the drain", func(l *loop) bool { return l.draining })
+	if r := active.get("/x"); string(r.Body) != "x" || !r.Close {
+		t.Errorf("%q, close %v", r.Body, r.Close)
+	}
+	active.wantEnd()
+	active.Close()
+	tc.until("the end of the active one", func(l *loop) bool { return l.table.Len() == 1 })
+	tc.rests("while it is patient")
+	tc.child.drain(time.Hour, 0) // a stop is not
+	idle.wantEnd()
+	await(t, "the end of the child", tc.ended)
+}
+
+// The patience has an end of its own.
+func TestDrainLosesItsPatience(t *testing.T) {
+	tc := start(t, "", routes{"GET /x": text("x")})
+	p := tc.dial()
+	p.get("/x")
+	tc.child.drain(time.Hour, time.Millisecond)
+	p.wantEnd()
 	await(t, "the end of the child", tc.ended)
 }

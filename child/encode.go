@@ -49,7 +49,7 @@ func (l *loop) encode(c *conn, ex *exchange) {
 
 	if frame == framingNone || ex.head || o.Status == 205 {
 		l.putTail(c, tail)
-		l.discard(o)
+		l.discard(ex)
 		l.encoded(c, ex, first)
 		return
 	}
@@ -64,7 +64,7 @@ func (l *loop) encode(c *conn, ex *exchange) {
 	case web.BodyFile:
 		l.putTail(c, tail)
 		if o.Length == 0 { // nothing would follow the head, which is held back for what follows
-			l.discard(o)
+			l.discard(ex)
 			break
 		}
 		file := o.File
@@ -234,7 +234,7 @@ func (l *loop) appendConnection(c *conn, ex *exchange, dst []byte, closing bool,
 	unread := c.pipeline.depth() == 1 && c.receiver != nil && c.receiver.ex == nil && !c.receiver.worthReading(ex)
 	// A body that was not asked for may come or not, now that the answer does: it could not be told from a next request.
 	unread = unread || ex.expected && c.receiver != nil && c.receiver.ex == ex
-	last := c.pipeline.depth() == 1 && (l.draining || c.listener.index < 0 || c.has(flagNoMore|flagEOF))
+	last := c.pipeline.depth() == 1 && (l.leaving(c) || c.has(flagNoMore|flagEOF))
 	if (closing || !ex.keepAlive) && c.pipeline.depth() > 1 && !untilClose {
 		// The requests behind it have begun: they are answered, and the last of them closes.
 		if c.why == reasonNone {
@@ -283,14 +283,15 @@ func (l *loop) releaseFile(f web.File) {
 	f.Release()
 }
 
-// discard releases what an outcome holds and will not be sent.
-func (l *loop) discard(o *web.Outcome) {
+// discard releases what the response of ex holds and will not be sent.
+func (l *loop) discard(ex *exchange) {
+	o := web.OutcomeOf(&ex.resp)
 	if f := o.File; f != nil {
 		o.File = nil
 		l.releaseFile(f)
 	}
 	if o.Reader != nil {
-		l.closeSource(o.Reader)
+		l.closeSource(ex, o.Reader)
 		o.Reader = nil
 	}
 }

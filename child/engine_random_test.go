@@ -38,8 +38,12 @@ func TestEngineAtRandom(t *testing.T) {
 	stage := newStage(t)
 	tc := start(t, "limits {\n  pipeline_depth = 5\n}\n", routes{"/pooled": stage, "/now": nowHandler(stage.Serve)})
 	for end := time.Now().Add(*randomFor); ; seed++ {
-		s := newScene(rand.New(rand.NewPCG(seed, 0)))
-		if err := s.play(tc); err != nil {
+		random := rand.New(rand.NewPCG(seed, 0))
+		s := newScene(random)
+		reloads := tc.reloadsAtRandom(random.Uint64())
+		err := s.play(tc)
+		reloads.Wait()
+		if err != nil {
 			t.Fatalf("seed %d: %v\n%v", seed, err, s)
 		}
 		if time.Now().After(end) {
@@ -49,6 +53,26 @@ func TestEngineAtRandom(t *testing.T) {
 	if log := tc.loggedLines(); strings.Contains(log, "runtime error") {
 		t.Error(log)
 	}
+}
+
+// reloadsAtRandom commits up to three generations while a scene is played, after some turns of the loop each: no answer may change, for all
+// are the same.
+func (tc *testChild) reloadsAtRandom(seed uint64) *sync.WaitGroup {
+	random := rand.New(rand.NewPCG(seed, 1))
+	done := new(sync.WaitGroup)
+	done.Go(func() {
+		for range random.IntN(4) {
+			for range random.IntN(30) {
+				tc.onLoop(func(*loop) {})
+			}
+			tc.onLoop(func(l *loop) {
+				g := *l.generation // the present one again
+				g.number, g.exchanges, g.held = g.number+1, 0, 0
+				l.commit(&g)
+			})
+		}
+	})
+	return done
 }
 
 // ending is how a client leaves.

@@ -108,7 +108,7 @@ func TestDrainOfASilentConnection(t *testing.T) {
 	tc := start(t, "limits {\n  head_timeout = \"1h\"\n}\n", nil)
 	p := tc.dial()
 	tc.until("it is there", func(l *loop) bool { return l.table.Len() == 1 })
-	tc.drain(time.Hour)
+	tc.drain(time.Hour, 0)
 	p.wantEnd()
 	p.Conn.Close()
 	await(t, "the end of the child", tc.ended)

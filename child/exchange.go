@@ -83,6 +83,7 @@ type exchange struct {
 	wantGo      bool // the handler reads a body whose "100 Continue" was not sent
 	aborted     bool // the handler gave up: close without an answer
 	detached    bool // the handler has the connection (the handler's)
+	counted     bool // it is among the loop's exchanges
 	headBytes   int32
 
 	parser   http1.Parser
@@ -100,12 +101,13 @@ type exchange struct {
 	resp     web.Response
 	gateLink gateLink // before the route's gate
 
-	frame  framing // of reader
-	reader *pull   // body by web.Response.SendReader
-	stream *stream // body by Write, once it streams
-	push   *push   // response that outlives its handler
-	body   *inflow // request body that streams to the handler
-	logged []byte  // what the access log keeps of the request, in its line's form; empty without one
+	frame   framing       // of reader
+	reader  *pull         // body by web.Response.SendReader
+	stream  *stream       // body by Write, once it streams
+	push    *push         // response that outlives its handler
+	outside *detachedConn // the connection that the handler has taken; the loop's
+	body    *inflow       // request body that streams to the handler
+	logged  []byte        // what the access log keeps of the request, in its line's form; empty without one
 
 	peer      netip.AddrPort // of the connection
 	entry     *entry         // of the connection; nothing changes in it any more

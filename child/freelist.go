@@ -7,6 +7,13 @@ import "github.com/tined/tined/child/web"
 // recycle makes the memory of an exchange free for the next.
 func (l *loop) recycle(ex *exchange) {
 	ex.setState(Closed)
+	if ex.counted {
+		ex.counted = false
+		l.exchanges--
+	}
+	if d := ex.outside; d != nil {
+		d.ex, ex.outside = nil, nil
+	}
 	if ex.gen != nil {
 		ex.gen.leave()
 		ex.gen = nil

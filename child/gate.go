@@ -120,15 +120,28 @@ func (l *loop) letIn(g *gate) {
 	}
 }
 
-// resize fits the gates to pools of so many workers, and lets in what may now run. What runs or waits beyond smaller numbers stays.
+// resize fits all gates to pools of so many workers, and lets in what may now run. What runs or waits beyond smaller numbers stays.
 func (l *loop) resize(workers int) {
 	if l.generation == nil {
 		return
 	}
-	l.generation.share(workers)
-	for _, rt := range l.generation.routes {
-		l.letIn(rt.gate)
+	for _, g := range append([]*generation{l.generation}, l.retired...) {
+		g.share(workers, l.generation.queue)
+		for _, rt := range g.routes {
+			l.letIn(rt.gate)
+		}
 	}
+}
+
+// waiting is how many requests wait before the gates of all generations.
+func (l *loop) waiting() (n int) {
+	if l.generation != nil {
+		n = l.generation.waiting()
+	}
+	for _, g := range l.retired {
+		n += g.waiting()
+	}
+	return n
 }
 
 // refuseWaiting answers an exchange that waited before a gate and finds its pool full.

@@ -2,8 +2,11 @@ package child
 
 import (
 	"fmt"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/router"
@@ -13,25 +16,33 @@ import (
 )
 
 // A generation is one configuration, whole and ready to serve. It is built by the agent beside the one that serves, and belongs to the
-// loop once it is committed. Every exchange holds the generation that it began with.
+// loop once it is committed. What goes on under it after the next commit holds it: see retire.go.
 type generation struct {
 	number     uint64
 	digest     string
 	limits     limits
 	table      *router.Router[*route]
 	sites      []site
-	listeners  map[string]entrance // by name
+	listeners  map[uint32]entrance // by the master's numbers
 	allow      string              // Allow of OPTIONS *
 	selfAnswer string
 	instances  []module.Instance
 	logs       []*accessLog
 	routes     []*route
-	queue      int    // of the workers, as configured
-	configure  func() // takes over what concerns the whole process, at the commit; nil: done already
+	workers    int // at most, as configured
+	queue      int // of the workers, as configured
+	// hangTimeout is how long the loop may stand still before the master ends the child; 0: for ever.
+	hangTimeout time.Duration
+	configure   func()              // takes over what concerns the whole process, at the commit; nil: nothing
+	files       map[string]*os.File // that its access logs are to write to from the commit on, by name
+	bounds      configs.Retired     // of the generations before it
+	log         func(level module.Level, message string, fields ...module.Field)
 
-	exchanges int  // the loop's: begun under this generation and not over
-	retired   bool // the loop's: no exchange begins any more
-	retire    func()
+	exchanges int   // the loop's: begun under this generation and not over
+	held      int   // the loop's: by what is not an exchange
+	retired   bool  // the loop's: another one serves
+	since     int64 // the loop's: when it was retired
+	over      func()
 }
 
 // A route is what the routing table yields.
@@ -50,19 +61,33 @@ type site struct {
 	log  *accessLog // nil: none
 }
 
-// enter and leave count the exchanges of a generation; the last one of a retired generation closes it.
+// enter and leave count the exchanges of a generation, hold and let what else goes on under it. The last one of a retired generation
+// closes it.
 func (g *generation) enter() { g.exchanges++ }
 
 func (g *generation) leave() {
 	g.exchanges--
-	if g.retired && g.exchanges == 0 {
-		g.retire()
+	g.rest()
+}
+
+func (g *generation) hold() { g.held++ }
+
+func (g *generation) let() {
+	g.held--
+	g.rest()
+}
+
+// rest closes a retired generation that nothing goes on under.
+func (g *generation) rest() {
+	if over := g.over; g.retired && g.exchanges == 0 && g.held == 0 && over != nil {
+		g.over = nil
+		over()
 	}
 }
 
 // entranceFor makes the entrance of listener number i.
 func entranceFor(l *configs.Listener, i int, field string) entrance {
-	e := entrance{index: i, field: forwardedFields[field]}
+	e := entrance{name: l.Name, index: i, field: forwardedFields[field]}
 	if !l.TrustedProxies.Nobody() {
 		e.proxies = &l.TrustedProxies
 	}
@@ -72,14 +97,6 @@ func entranceFor(l *configs.Listener, i int, field string) entrance {
 	return e
 }
 
-// entranceOf returns the entrance of the listener called name, which the generation need not have.
-func (g *generation) entranceOf(name string) entrance {
-	if e, ok := g.listeners[name]; ok {
-		return e
-	}
-	return entrance{index: -1}
-}
-
 // flushLogs hands the collected lines of the access logs on.
 func (g *generation) flushLogs() {
 	for _, log := range g.logs {
@@ -87,14 +104,34 @@ func (g *generation) flushLogs() {
 	}
 }
 
-// close closes the instances. No exchange of the generation is left.
+// close closes the instances and leaves the access logs. Nothing goes on under the generation any more. It may take as long as the modules
+// do.
 func (g *generation) close() {
 	for _, i := range g.instances {
-		if i.Close != nil {
-			i.Close()
-		}
+		g.closeInstance(i)
 	}
 	g.instances = nil
+	for _, log := range g.logs {
+		if log.close != nil {
+			log.close()
+		}
+	}
+	g.logs = nil
+	closeNamed(g.files)
+	g.files = nil
+}
+
+// closeInstance closes an instance, and outlives its panic.
+func (g *generation) closeInstance(i module.Instance) {
+	defer func() {
+		if v := recover(); v != nil {
+			g.log(module.Error, "closing an instance of a module panicked", module.Field{Key: "panic", Value: fmt.Sprint(v)},
+				module.Field{Key: "stack", Value: string(debug.Stack())})
+		}
+	}()
+	if i.Close != nil {
+		i.Close()
+	}
 }
 
 // builder makes generations; it is the child's side of what the configuration cannot say.
@@ -108,30 +145,44 @@ type builder struct {
 	child      int
 }
 
-// build makes a generation of a resolved configuration. On an error everything that it opened is closed again.
-func (b *builder) build(c *configs.Config, number uint64) (_ *generation, err error) {
+// build makes a generation of a resolved configuration; ids are the master's numbers of its listeners, by name. On an error, or a panic of
+// a module, everything that it opened is closed again.
+func (b *builder) build(c *configs.Config, number uint64, ids map[string]uint32) (_ *generation, err error) {
 	g := &generation{
-		number:     number,
-		digest:     c.Digest,
-		limits:     newLimits(c.Limits),
-		listeners:  make(map[string]entrance, len(c.Listeners)),
-		queue:      c.Workers.Int("queue"),
-		allow:      "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH",
-		selfAnswer: "tined child " + strconv.Itoa(b.child) + " generation " + strconv.FormatUint(number, 10) + "\n",
+		number:      number,
+		digest:      c.Digest,
+		limits:      newLimits(c.Limits),
+		listeners:   make(map[uint32]entrance, len(c.Listeners)),
+		workers:     c.Workers.Int("max"),
+		queue:       c.Workers.Int("queue"),
+		bounds:      c.Retired,
+		log:         b.log,
+		hangTimeout: c.Health.HangTimeout,
+		allow:       "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH",
+		selfAnswer:  "tined child " + strconv.Itoa(b.child) + " generation " + strconv.FormatUint(number, 10) + "\n",
 	}
 	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("a module panicked: %v", v)
+			b.log(module.Error, "building a generation panicked", module.Field{Key: "panic", Value: fmt.Sprint(v)},
+				module.Field{Key: "stack", Value: string(debug.Stack())})
+		}
 		if err != nil {
 			g.close()
 		}
 	}()
+	index := make(map[string]int, len(c.Listeners))
 	for i, l := range c.Listeners {
-		g.listeners[l.Name] = entranceFor(&l, i, c.ForwardedField)
+		index[l.Name] = i
+		if id, known := ids[l.Name]; known {
+			g.listeners[id] = entranceFor(&l, i, c.ForwardedField)
+		}
 	}
 	sites := make([]router.Site[*route], 0, len(c.Sites))
 	for _, s := range c.Sites {
 		entry := router.Site[*route]{Name: s.Name, Hosts: s.Hosts, Routes: new(web.Patterns[*route])}
 		for _, name := range s.Listeners {
-			entry.Listeners = append(entry.Listeners, g.listeners[name].index)
+			entry.Listeners = append(entry.Listeners, index[name])
 		}
 		for i := range s.Routes {
 			if err := b.addRoute(g, entry.Routes, &s, &s.Routes[i]); err != nil {
@@ -151,13 +202,13 @@ func (b *builder) build(c *configs.Config, number uint64) (_ *generation, err er
 	if g.table, err = router.New(sites); err != nil {
 		return nil, err
 	}
-	g.share(c.Workers.Int("max"))
+	g.share(g.workers, g.queue)
 	return g, nil
 }
 
-// share sets the gates of the routes that have no number of their own, for pools of so many workers: none may take the whole of a pool
-// that others use too. Once the generation is committed, it is the loop's.
-func (g *generation) share(workers int) {
+// share sets the gates of the routes that have no number of their own, for pools of so many workers and such a queue: none may take the
+// whole of a pool that others use too. Once the generation is committed, it is the loop's.
+func (g *generation) share(workers, queue int) {
 	users := make(map[*worker.Pool]int)
 	for _, rt := range g.routes {
 		users[rt.pool]++
@@ -166,7 +217,7 @@ func (g *generation) share(workers int) {
 		gt := rt.gate
 		shared := users[rt.pool] > 1
 		if gt.concurrency = rt.limits.concurrency; gt.concurrency == 0 {
-			gt.concurrency = workers + g.queue // open: the pool has its own bounds
+			gt.concurrency = workers + queue // open: the pool has its own bounds
 			if shared {
 				gt.concurrency = gateShare(workers)
 			}
@@ -174,9 +225,9 @@ func (g *generation) share(workers int) {
 		if gt.queue = rt.limits.queue; gt.queue == 0 {
 			switch {
 			case shared:
-				gt.queue = gateShare(g.queue)
+				gt.queue = gateShare(queue)
 			case rt.limits.concurrency > 0:
-				gt.queue = g.queue
+				gt.queue = queue
 			}
 		}
 	}

@@ -65,7 +65,7 @@ func (tc *testChild) generationOf(config string, number uint64) (*generation, er
 	if diags.HasErrors() {
 		tc.t.Fatal(diags)
 	}
-	return tc.builder.build(resolved, number)
+	return tc.builder.build(resolved, number, listenerIDs(resolved))
 }
 
 func (tc *testChild) commitNext(config string, number uint64) {
@@ -200,24 +200,6 @@ func TestTimeoutAfterACommit(t *testing.T) {
 	tc.until("its line is written", func(*loop) bool { return strings.Contains(tc.loggedLines(), "GET /slow HTTP/1.1\" 503") })
 }
 
-// A connection whose listener a reload has removed finishes with its next answer.
-func TestListenerRemovedByACommit(t *testing.T) {
-	tc := start(t, "", routes{"GET /x": text("x")})
-	p := tc.dial()
-	p.get("/x")
-	tc.onLoop(func(l *loop) {
-		g := *l.generation
-		g.listeners = map[string]entrance{"other": {index: 0}}
-		g.exchanges = 0
-		l.commit(&g)
-	})
-	p.send(getX)
-	if r := p.answer("GET"); r.Status >= 500 || !r.Close {
-		t.Errorf("%d, close %v", r.Status, r.Close)
-	}
-	p.wantEnd()
-}
-
 // What concerns the process changes with the commit of a generation, not before: an abort must leave nothing behind.
 func TestPreparedGenerationChangesNothing(t *testing.T) {
 	tc := start(t, "", routes{"/": text("x")})
@@ -245,7 +227,7 @@ func TestPreparedGenerationChangesNothing(t *testing.T) {
 		t.Fatalf("an aborted generation has set max to %d", now)
 	}
 	prepare(3)
-	if err := tc.commit(tc.conn, 3); err != nil {
+	if err := tc.commit(3); err != nil {
 		t.Fatal(err)
 	}
 	if now := tc.poolOf("").Stats().Max; now != 7 {

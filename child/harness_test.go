@@ -31,6 +31,7 @@ type testChild struct {
 	address string // of its one TCP shard
 	master  *control.Conn
 	ended   chan struct{}
+	answers chan control.Message // to the master, but for its log
 	turns   *turnCounter
 
 	mu  sync.Mutex
@@ -41,9 +42,9 @@ type testChild struct {
 type routes map[string]web.Handler
 
 // start runs a child. config is HCL: blocks such as limits {} (a listener and a default site are added when it has none).
-func start(t testing.TB, config string, handlers routes) *testChild {
+func start(t testing.TB, config string, handlers routes, modules ...module.Module) *testChild {
 	t.Helper()
-	return startOn(t, *mechanism, config, handlers)
+	return startOn(t, *mechanism, config, handlers, modules...)
 }
 
 // mechanism lets the whole suite run on another poller: go test ./child -poller=select.
@@ -60,10 +61,13 @@ func (p *turnCounter) Wait(events []netcore.Event, timeout time.Duration) (int, 
 	return p.Poller.Wait(events, timeout)
 }
 
+// outfit, if not nil, changes the child that is started before it takes its first message. Tests that set it start one child at a time.
+var outfit func(*child)
+
 // startOn is start with the poller of a mechanism.
-func startOn(t testing.TB, mechanism, config string, handlers routes) *testChild {
+func startOn(t testing.TB, mechanism, config string, handlers routes, modules ...module.Module) *testChild {
 	t.Helper()
-	schema := &configs.Schema{Limits: LimitsSpec(), Workers: WorkersSpec(), Pattern: func(p string) (string, error) {
+	schema := &configs.Schema{Limits: LimitsSpec(), RouteLimits: RouteLimitsSpec(), Workers: WorkersSpec(), Pattern: func(p string) (string, error) {
 		pattern, err := web.ParsePattern(p)
 		return pattern.Key(), err
 	}}
@@ -71,6 +75,9 @@ func startOn(t testing.TB, mechanism, config string, handlers routes) *testChild
 	for pattern, h := range handlers {
 		code = append(code, module.CodeRoute{Pattern: pattern, Handler: h, Place: "test"})
 		schema.CodeRoutes = append(schema.CodeRoutes, configs.CodeRoute{Pattern: pattern, Place: "test"})
+	}
+	for _, m := range modules {
+		schema.Modules = append(schema.Modules, m.Spec())
 	}
 	if !strings.Contains(config, "listen ") {
 		config += "\nlisten \"main\" {\n  address = \"127.0.0.1:0\"\n}\n"
@@ -91,7 +98,7 @@ func startOn(t testing.TB, mechanism, config string, handlers routes) *testChild
 	if err != nil {
 		t.Fatal(err)
 	}
-	ch, err := newChild(Options{Schema: schema, Code: code, Version: "test"}, 0, conn)
+	ch, err := newChild(Options{Schema: schema, Code: code, Modules: modules, Version: "test", Hosted: true}, 0, conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,14 +109,14 @@ func startOn(t testing.TB, mechanism, config string, handlers routes) *testChild
 	ch.loop.poller.Close()
 	turns := &turnCounter{Poller: poller}
 	ch.loop = newLoop(turns, ch)
-	tc := &testChild{child: ch, t: t, master: ours, ended: make(chan struct{}), turns: turns}
+	tc := &testChild{child: ch, t: t, master: ours, ended: make(chan struct{}), answers: make(chan control.Message, 1000), turns: turns}
 	go tc.readLog()
 	ch.pool = workerOptions("", resolved.Workers)
-	g, err := ch.builder.build(resolved, 1)
+	g, err := ch.builder.build(resolved, 1, listenerIDs(resolved))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ch.drainTimeout = resolved.DrainTimeout
+	ch.drainTimeout, ch.first, ch.logFormat = resolved.DrainTimeout, false, "json"
 	shardFD, err := netcore.Listen(netcore.Endpoint{Network: "tcp", Addr: resolved.Listeners[0].Address.Addr}, netcore.ListenOptions{ReusePort: true})
 	if err != nil {
 		t.Fatal(err)
@@ -121,9 +128,12 @@ func startOn(t testing.TB, mechanism, config string, handlers routes) *testChild
 	tc.address = local.String()
 	ch.loop.call(func() {
 		ch.loop.commit(g)
-		ch.loop.lend([]*shard{{fd: shardFD, listener: ch.loop.listenerOf(resolved.Listeners[0].Name)}})
+		ch.loop.lend([]*shard{{fd: shardFD, listener: ch.loop.listenerOf(1, resolved.Listeners[0].Name), lent: control.Shard{ID: 1}}})
 		ch.loop.accept(true)
 	})
+	if outfit != nil {
+		outfit(ch)
+	}
 	go ch.attend(conn)
 	go func() {
 		defer close(tc.ended)
@@ -138,7 +148,7 @@ func startOn(t testing.TB, mechanism, config string, handlers routes) *testChild
 				ch.loop.close(c, reasonDrainTimeout)
 			}
 			for d := range ch.loop.detached {
-				d.Conn.Close()
+				ch.loop.endDetached(d)
 			}
 		})
 		if !t.Failed() {
@@ -159,6 +169,15 @@ func startOn(t testing.TB, mechanism, config string, handlers routes) *testChild
 	return tc
 }
 
+// listenerIDs are the master's numbers of listeners: from 1, in order.
+func listenerIDs(c *configs.Config) map[string]uint32 {
+	ids := make(map[string]uint32)
+	for i, l := range c.Listeners {
+		ids[l.Name] = uint32(i + 1)
+	}
+	return ids
+}
+
 // noLeak checks that nothing is left of the connections, which are closed: every exchange has come back from its handler.
 func (tc *testChild) noLeak() {
 	tc.t.Helper()
@@ -167,8 +186,11 @@ func (tc *testChild) noLeak() {
 		return // a drain has ended the loop
 	default:
 	}
-	tc.until("the exchanges of closed connections come back", func(l *loop) bool { return l.generation.exchanges == 0 })
+	tc.until("the exchanges of closed connections come back", func(l *loop) bool { return l.generation.exchanges == 0 && l.retirees == 0 })
 	tc.onLoop(func(l *loop) {
+		if l.generation.held != 0 || len(l.retired) != 0 {
+			tc.t.Errorf("the generation is held %d times, %d are retired", l.generation.held, len(l.retired))
+		}
 		if n := l.table.Len(); n != 0 {
 			tc.t.Errorf("%d connections are left in the table", n)
 		}
@@ -192,6 +214,11 @@ func (tc *testChild) readLog() {
 			tc.mu.Lock()
 			tc.log.WriteString(line.Lines)
 			tc.mu.Unlock()
+			continue
+		}
+		select {
+		case tc.answers <- m:
+		default: // of a test that does not look
 		}
 	}
 }

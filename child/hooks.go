@@ -36,8 +36,9 @@ type hookRunner struct {
 	end context.CancelFunc
 
 	mu      sync.Mutex
-	begun   bool // the start hook was called
-	started bool // and has returned without an error
+	begun   bool  // the start hook was called
+	refused error // what it has returned
+	started bool  // and has returned without an error
 	readied bool
 	last    chan struct{} // closed when the hook that was begun last has returned; nil: none was
 }
@@ -48,17 +49,20 @@ func newHookRunner(hooks Hooks, index int, fail func(hook string, err error)) *h
 	return h
 }
 
-// start runs the start hook, once: later calls do nothing.
+// start runs the start hook, once: later calls return what it has returned.
 func (h *hookRunner) start() error {
 	h.mu.Lock()
-	again := h.begun
+	again, refused := h.begun, h.refused
 	h.begun = true
 	h.mu.Unlock()
 	if again {
-		return nil
+		return refused
 	}
 	if h.hooks.Start != nil {
 		if err := h.hooks.Start(h.ctx, h.index); err != nil {
+			h.mu.Lock()
+			h.refused = err
+			h.mu.Unlock()
 			return err
 		}
 	}

@@ -145,11 +145,11 @@ func newRouteLimits(code web.Limits, b *configs.Block) routeLimits {
 }
 
 // bodyLimit is the largest body that ex may have.
-func (l *loop) bodyLimit(c *conn, ex *exchange) int64 {
+func (l *loop) bodyLimit(ex *exchange) int64 {
 	if rt := ex.route; rt != nil && rt.limits.body >= 0 {
 		return rt.limits.body
 	}
-	return l.limits(c).body
+	return ex.gen.limits.body
 }
 
 // leastBytes is what rate (bytes a second) makes in period (ns), at least 1: a period without a single byte is always too slow.

@@ -3,6 +3,7 @@ package child
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -22,13 +23,14 @@ const (
 	levelError = int(zapcore.ErrorLevel)
 )
 
-// ringMax is how many bytes of log lines wait for a master that does not take them; what comes beyond is dropped and counted.
+// ringMax is how many bytes of log lines of a stream wait while there is no master, or one that does not take them; what comes beyond is
+// dropped and counted.
 const ringMax = 1 << 20
 
 // A masterSink carries encoded lines to the master, whose log they join. Nobody who writes a line ever waits: lines queue up to a bound,
-// and a goroutine sends them.
+// and a goroutine sends them. While there is no master they stay in the queue.
 type masterSink struct {
-	conn    *control.Conn
+	link    *link
 	dropped atomic.Uint64
 
 	mu      sync.Mutex
@@ -40,11 +42,19 @@ type masterSink struct {
 
 var streams = [...]string{control.StreamLog, control.StreamStdout}
 
-func newMasterSink(conn *control.Conn) *masterSink {
-	s := &masterSink{conn: conn, done: make(chan struct{})}
+func newMasterSink(l *link) *masterSink {
+	s := &masterSink{link: l, done: make(chan struct{})}
 	s.cond.L = &s.mu
+	l.wake = s.wake
 	go s.send()
 	return s
+}
+
+// wake lets the goroutine look for a master again.
+func (s *masterSink) wake() {
+	s.mu.Lock()
+	s.cond.Signal()
+	s.mu.Unlock()
 }
 
 // put queues whole lines for a stream.
@@ -71,26 +81,29 @@ func (s *masterSink) Sync() error { return nil }
 func (s *masterSink) send() {
 	defer close(s.done)
 	var told uint64
+	var gone *control.Conn // a master that is dead, as a send has found
 	for {
 		s.mu.Lock()
-		for !s.closed && len(s.waiting[0])+len(s.waiting[1]) == 0 {
+		conn := s.link.get()
+		for !s.closed && (len(s.waiting[0])+len(s.waiting[1]) == 0 || conn == nil || conn == gone) {
 			s.cond.Wait()
+			conn = s.link.get()
 		}
 		taken := s.waiting
 		s.waiting = [2][]byte{}
 		closed := s.closed
 		s.mu.Unlock()
 		for stream, lines := range taken {
-			for len(lines) > 0 {
-				piece := wholeLines(lines)
-				lines = lines[len(piece):]
-				if err := s.conn.Send(&control.Log{Stream: streams[stream], Lines: string(piece)}); err != nil {
-					s.dropped.Add(uint64(bytes.Count(piece, []byte{'\n'})))
-				}
+			rest, err := sendLines(conn, streams[stream], lines)
+			if err != nil && masterGone(err) && !closed {
+				gone = conn
+				s.putBack(stream, rest)
+				continue
 			}
+			s.dropped.Add(uint64(bytes.Count(rest, []byte{'\n'})))
 		}
-		if dropped := s.dropped.Load(); dropped != told {
-			if s.conn.Send(&control.LogDropped{Count: dropped - told}) == nil {
+		if dropped := s.dropped.Load(); dropped != told && conn != nil && conn != gone {
+			if conn.Send(&control.LogDropped{Count: dropped - told}) == nil {
 				told = dropped
 			}
 		}
@@ -100,7 +113,39 @@ func (s *masterSink) send() {
 	}
 }
 
-// close sends what waits and ends the goroutine. Send is bounded in time, so this is.
+// sendLines sends lines, as many as one message carries at a time. What could not be sent is returned with the error that ended it: with a
+// master that does not read, the lines of one message are lost and the others are tried.
+func sendLines(conn *control.Conn, stream string, lines []byte) (rest []byte, err error) {
+	if conn == nil {
+		return lines, os.ErrClosed
+	}
+	for len(lines) > 0 {
+		piece := wholeLines(lines)
+		if err = conn.Send(&control.Log{Stream: stream, Lines: string(piece)}); err != nil {
+			if masterGone(err) {
+				return append(rest, lines...), err
+			}
+			rest = append(rest, piece...)
+		}
+		lines = lines[len(piece):]
+	}
+	return rest, err
+}
+
+// putBack queues lines before those that have come since.
+func (s *masterSink) putBack(stream int, lines []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting[stream] = append(lines, s.waiting[stream]...)
+	for len(s.waiting[stream]) > ringMax { // the newest go, as they do when they find no room
+		whole := s.waiting[stream][:ringMax]
+		keep := bytes.LastIndexByte(whole, '\n') + 1
+		s.dropped.Add(uint64(bytes.Count(s.waiting[stream][keep:], []byte{'\n'})))
+		s.waiting[stream] = s.waiting[stream][:keep]
+	}
+}
+
+// close sends what waits, if there is a master, and ends the goroutine. Send is bounded in time, so this is.
 func (s *masterSink) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -120,7 +165,7 @@ func wholeLines(lines []byte) []byte {
 	return lines[:control.MaxLines]
 }
 
-// newLogger makes the child's logger: the master's keys and format, and the child's number.
+// newLogger makes the child's logger: the master's keys and format, and the child's number, which may be control.Housekeeper.
 func newLogger(format, level string, sink zapcore.WriteSyncer, child int) *zap.Logger {
 	c := zapcore.EncoderConfig{
 		TimeKey: "time", LevelKey: "level", MessageKey: "msg", NameKey: "logger", StacktraceKey: "stack",
@@ -139,7 +184,11 @@ func newLogger(format, level string, sink zapcore.WriteSyncer, child int) *zap.L
 	if err := least.UnmarshalText([]byte(level)); err != nil {
 		least = zapcore.InfoLevel
 	}
-	return zap.New(zapcore.NewCore(encoder, sink, least)).With(zap.Int("child", child))
+	who := zap.Int("child", child)
+	if child == control.Housekeeper {
+		who = zap.String("process", control.RoleHousekeeper)
+	}
+	return zap.New(zapcore.NewCore(encoder, sink, least)).With(who)
 }
 
 // journal is the child's log as its parts see it. The logger is replaced when a generation changes its level.

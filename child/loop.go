@@ -7,6 +7,7 @@ import (
 	"github.com/tined/tined/child/http1"
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/netcore"
+	"github.com/tined/tined/netcore/board"
 )
 
 const (
@@ -82,7 +83,10 @@ type loop struct {
 	retry         netcore.Timer // ends choked when no connection closes
 
 	generation  *generation
+	retired     []*generation // those that something goes on under and that were not ended, the oldest first
+	aging       netcore.Timer // ends the oldest
 	draining    bool
+	idleCloses  bool   // of a draining loop: it does not wait for another request
 	drained     func() // called once, when the last connection of a draining loop has gone
 	detached    map[*detachedConn]struct{}
 	drainBegins chan struct{} // closed when draining is set
@@ -91,14 +95,24 @@ type loop struct {
 	handed      int // jobs given to pools since the last turn
 	turnLeft    int // requests that the connection in turn may still begin
 
-	numbers numbers
-	host    host
+	numbers   numbers
+	published numbers     // what the life says of them
+	life      *board.Life // where the loop counts: memory of its own until the master's comes
+	watched   bool        // life is the master's: the loop turns now and then, so that it is not taken to hang
+	turns     int64
+	exchanges int   // that have begun and are not over
+	retirees  int   // generations that are retired and have exchanges
+	stale     bool  // the life's gauges are not of now
+	gauged    int64 // when they were
+	host      host
 }
 
 // host is what the loop needs from its child.
 type host interface {
 	logPanic(r *web.Request, value any, stack []byte)
 	logLine(level int, message string, keysAndValues ...any)
+	// gauge writes to the life what the loop does not know by itself.
+	gauge(life *board.Life)
 }
 
 // numbers are the loop's counters; they only grow.
@@ -149,6 +163,7 @@ func newLoop(poller netcore.Poller, h host) *loop {
 		scratch: make([]byte, readChunk),
 		iov:     make([][]byte, 0, pieces),
 		host:    h,
+		life:    board.NewLife(),
 
 		drainBegins: make(chan struct{}),
 	}
@@ -168,6 +183,7 @@ func (l *loop) call(f func()) { l.post(event{kind: eventCall, call: f}) }
 
 // run turns until stop.
 func (l *loop) run() error {
+	defer l.report()
 	for !l.stopped {
 		n, err := l.poller.Wait(l.events, l.patience())
 		l.queue.Awake()
@@ -191,6 +207,7 @@ func (l *loop) run() error {
 		l.wheel.Advance(l.now, l.expired)
 		l.watchEbb()
 		l.bury()
+		l.publish()
 		if debugBuild {
 			l.check()
 		}
@@ -206,11 +223,14 @@ func (l *loop) patience() time.Duration {
 	if len(l.ready) > 0 || l.readyShard || !l.queue.Sleep() {
 		return 0
 	}
-	due, ok := l.wheel.Next()
-	if !ok {
-		return -1
+	wait := time.Duration(-1)
+	if due, ok := l.wheel.Next(); ok {
+		wait = max(0, time.Duration(due-l.now))
 	}
-	return max(0, time.Duration(due-l.now))
+	if l.watched && (wait < 0 || wait > l.beat()) {
+		return l.beat()
+	}
+	return wait
 }
 
 // tick reads the clocks, once a turn.
@@ -379,7 +399,7 @@ func (l *loop) told(e *event) {
 		l.finish(c, ex)
 	case eventPulled:
 		if c == nil || ex.orphan {
-			l.closeSource(e.pull.source)
+			l.closeSource(ex, e.pull.source)
 			l.recycleOrphan(ex)
 			return
 		}

@@ -433,7 +433,7 @@ func TestReloadChangesProxies(t *testing.T) {
 	reload := func(config *configs.Listener) {
 		tc.onLoop(func(l *loop) {
 			g := *l.generation
-			g.listeners = map[string]entrance{"main": entranceFor(config, 0, "auto")}
+			g.listeners = map[uint32]entrance{1: entranceFor(config, 0, "auto")}
 			g.exchanges = 0
 			l.commit(&g)
 		})

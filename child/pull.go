@@ -83,10 +83,16 @@ func (p *pull) Run() {
 	}
 }
 
-// closeSource closes the source of a body that is not read to its end. It may block, so the loop does not do it itself.
-func (l *loop) closeSource(source io.Reader) {
+// closeSource closes the source of a body that is not read to its end. It may block, so the loop does not do it itself; the generation of
+// ex, which is held until then, may be over before.
+func (l *loop) closeSource(ex *exchange, source io.Reader) {
 	if _, ok := source.(io.Closer); ok {
-		go l.shutSource(source)
+		g := ex.gen
+		g.hold()
+		go func() {
+			l.shutSource(source)
+			l.call(g.let)
+		}()
 	}
 }
 

@@ -34,10 +34,11 @@ type push struct {
 	serial   uint32
 
 	// The loop's.
-	ex     *exchange // until its handler has returned
-	first  uint64    // value of conn.queued before the head
-	sent   int64     // content bytes
-	record record    // for the access log
+	ex         *exchange   // until its handler has returned
+	first      uint64      // value of conn.queued before the head
+	sent       int64       // content bytes
+	record     record      // for the access log
+	generation *generation // held, from then on
 
 	mu      sync.Mutex
 	backlog []byte // not taken by the loop
@@ -203,6 +204,8 @@ func (l *loop) outlive(c *conn, p *push) {
 	ex := p.ex
 	p.ex = nil
 	p.record = l.recordOf(ex)
+	p.generation = ex.gen
+	p.generation.hold()
 	ex.logged = nil
 	c.pipeline.drop()
 	l.recycle(ex)
@@ -240,4 +243,6 @@ func (l *loop) leavePush(c *conn, why closeReason) {
 		sent = int64(c.sent - min(c.sent, p.first))
 	}
 	l.logRecord(&p.record, p.status, sent, why)
+	p.generation.let()
+	p.generation = nil
 }

@@ -139,7 +139,7 @@ func (l *loop) deliver(c *conn, r *receiver, piece []byte) bool {
 		}
 		return true
 	}
-	if r.got > l.bodyLimit(c, r.ex) {
+	if r.got > l.bodyLimit(r.ex) {
 		l.bodyFailed(c, r, errBodyTooLarge)
 		return false
 	}
@@ -191,7 +191,7 @@ func (l *loop) bodyFailed(c *conn, r *receiver, err error) {
 	if ex == nil {
 		l.stopParsing(c, reasonRefused)
 		if last := c.pipeline.pending.last; last != nil && last.finished && !last.answered() { // its own: nothing was begun behind it
-			l.discard(web.OutcomeOf(&last.resp))
+			l.discard(last)
 			last.keepAlive = false
 			web.Begin(&last.resp, last)
 			web.Error(&last.resp, statusOf(err))

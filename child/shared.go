@@ -13,16 +13,23 @@ import (
 // sharing is the child's side of what the program shares with its other processes.
 type sharing struct {
 	state *board.Shared // nil: it is the master's, whose process this is
-	conn  *control.Conn
+	link  *link
+	// life takes the segment of this child's own life, which the child keeps the file of; nil: nobody counts there. Set before the first message.
+	life  func(*os.File) error
 	fault error // the board could not be joined; owner: the goroutine that receives, until the first prepare
 
 	mu      sync.Mutex
 	id      uint64
 	answers map[uint64]chan *control.ValueSet // of the sets that wait; nil: the master is gone
+
+	// What Board brought, for a later master.
+	secret   []byte
+	counters []string
+	segments []*os.File // of this life, of those that have ended, and of the counters if there are any
 }
 
-func newSharing(state *board.Shared, conn *control.Conn) *sharing {
-	return &sharing{state: state, conn: conn, answers: make(map[uint64]chan *control.ValueSet)}
+func newSharing(state *board.Shared, l *link) *sharing {
+	return &sharing{state: state, link: l, answers: make(map[uint64]chan *control.ValueSet)}
 }
 
 // hear takes what concerns shared state, on the goroutine that receives: a hook that sets a value, while the agent waits for it, must get
@@ -38,7 +45,9 @@ func (s *sharing) hear(m control.Message, files []*os.File) bool {
 			}
 		}
 		// An error is that of a master that is gone or hangs: receive sees the one, and the other asks for nothing.
-		_ = s.conn.Send(&control.ValueSeen{})
+		if conn := s.link.get(); conn != nil {
+			_ = conn.Send(&control.ValueSeen{})
+		}
 	case *control.ValueSet:
 		s.mu.Lock()
 		answer := s.answers[m.ID]
@@ -53,16 +62,29 @@ func (s *sharing) hear(m control.Message, files []*os.File) bool {
 	return true
 }
 
+// join takes the board, once: a later master shares what the child has.
 func (s *sharing) join(m *control.Board, files []*os.File) {
-	defer closeFiles(files)
-	if s.state == nil {
+	s.mu.Lock()
+	again := s.segments != nil
+	if !again {
+		s.secret, s.counters, s.segments = m.Secret, m.Counters, files
+	}
+	s.mu.Unlock()
+	if again {
+		closeFiles(files)
 		return
 	}
-	var file *os.File
-	if len(files) > 0 {
-		file = files[0]
+	if s.life != nil && len(files) > 1 {
+		s.fault = s.life(files[0])
 	}
-	s.fault = s.state.Join(file, m.Counters, m.Values, s.carry)
+	if s.state == nil || s.fault != nil {
+		return
+	}
+	var counters *os.File
+	if len(m.Counters) > 0 && len(files) > 0 {
+		counters = files[len(files)-1]
+	}
+	s.fault = s.state.Join(counters, m.Counters, m.Values, s.carry)
 }
 
 // carry is the board.Carry of a child.
@@ -82,7 +104,11 @@ func (s *sharing) carry(name, text string, by time.Time) (uint64, error) {
 		delete(s.answers, id)
 		s.mu.Unlock()
 	}()
-	if err := s.conn.SendWithin(min(control.SendTimeout, time.Until(by)), &control.SetValue{ID: id, Name: name, Text: []byte(text)}); err != nil {
+	conn := s.link.get()
+	if conn == nil {
+		return 0, board.ErrNoMaster
+	}
+	if err := conn.SendWithin(min(control.SendTimeout, time.Until(by)), &control.SetValue{ID: id, Name: name, Text: []byte(text)}); err != nil {
 		return 0, board.ErrNoMaster
 	}
 	timer := time.NewTimer(time.Until(by))
@@ -101,7 +127,7 @@ func (s *sharing) carry(name, text string, by time.Time) (uint64, error) {
 	}
 }
 
-// orphaned answers every set that waits, and those to come: the master is gone.
+// orphaned answers every set that waits, and those to come until there is another one: the master is gone.
 func (s *sharing) orphaned() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,4 +135,11 @@ func (s *sharing) orphaned() {
 		answer <- nil
 	}
 	s.answers = nil
+}
+
+// adopted lets values be set again: there is another master.
+func (s *sharing) adopted() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers = make(map[uint64]chan *control.ValueSet)
 }

@@ -21,7 +21,7 @@ func sharingPair(t *testing.T, state *board.Shared) (*sharing, *control.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ours.Close(); conn.Close() })
-	return newSharing(state, conn), ours
+	return newSharing(state, newLink(conn)), ours
 }
 
 func TestSetIsCarriedToTheMaster(t *testing.T) {

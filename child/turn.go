@@ -157,7 +157,7 @@ func (l *loop) settle(c *conn) {
 		l.close(c, c.reasonOfEnd())
 		return
 	}
-	if l.draining && !c.busy() && len(c.in) == 0 && c.exchanges > 0 && !c.has(flagReadable|flagLingering) {
+	if l.idleCloses && !c.busy() && len(c.in) == 0 && c.exchanges > 0 && !c.has(flagReadable|flagLingering) {
 		c.why = reasonDrain
 		l.linger(c)
 		if c.has(flagClosed) {

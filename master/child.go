@@ -19,7 +19,8 @@ import (
 //	            │
 //	            └──▶ Ending ─exit and end of the channel─▶ Ended
 //
-// Every state but Ended may go to Ending: at the end of the channel, at the exit, at the end of
+// If another generation was committed meanwhile, Committing leads back to Preparing. From Lending on a life takes new generations without
+// leaving its state (reload.go), and shards are lent to it and taken back (lend.go). An adopted life begins as Serving or Draining. Every state but Ended may go to Ending: at the end of the channel, at the exit, at the end of
 // the state's bound, or when the child says what does not fit. A child that somebody else told to
 // drain goes from Serving or Admitting to Draining unasked.
 type State uint8
@@ -74,7 +75,7 @@ type bounds struct {
 var defaultBounds = bounds{
 	answer:    10 * time.Second,
 	prepare:   60 * time.Second,
-	lastWords: time.Second,
+	lastWords: 3 * time.Second, // on a busy machine the news of an exit is late
 	drained:   2 * time.Second,
 	exit:      control.ExitHooks + time.Second,
 	fast:      control.FastStop,
@@ -94,12 +95,31 @@ type child struct {
 	proc    process
 	version string // as it said in its hello
 
+	generation uint64    // committed; 0: none
+	preparing  uint64    // the generation that it was asked to prepare, and has not answered; 0: none
+	expected   string    // its digest
+	prepared   uint64    // the one that it has prepared, and that is not committed; 0: none
+	aborted    uint64    // the last one that it was told to drop; 0: none
+	committing uint64    // the one that it was told to commit, and has not answered; 0: none
+	owed       time.Time // when the oldest order of a life in service must have been answered; zero: it owes nothing
+
+	leases
+	lifeBoard
+	lifeHealth
+
+	legacy
+
+	socket     childListener // that it inherits; nil once it has
+	socketName string        // of its file
+
+	heir bool // it is to take the place of a life that serves
+
 	told   map[string]uint64 // the revision of each shared value that it was sent
 	unseen int               // values that it has not acknowledged yet
 
 	unresized int // numbers of workers that it has not acknowledged yet
+	unopened  int // new log files that it has not acknowledged yet
 
-	lent     int  // messages of shards that it has not acknowledged yet
 	asked    bool // the master told it to drain
 	released bool // it has stopped accepting and closed its shards
 	drained  bool // nothing is in flight any more: the program's exit hooks run
@@ -110,8 +130,9 @@ type child struct {
 	exited bool
 	status syscall.WaitStatus // once exited
 
-	numbers   *control.Numbers // last reported
-	numbersAt time.Time
+	unknown bool // status is not known
+
+	reported time.Time // when it last said that its numbers are of now
 }
 
 // Events of a child, from its goroutines to the loop.
@@ -122,12 +143,14 @@ type (
 	}
 	silence    struct{ err error } // the channel has ended; nil or io.EOF is the plain end
 	exit       struct{ status syscall.WaitStatus }
+	departure  struct{}            // the exit of a process that is another one's child: nobody here learns its status
 	proof      struct{ err error } // the own request was answered, nil: with 200
 	undelivery struct{ err error } // a message could not be sent
 )
 
 // handle lets a child's event take effect.
 func (m *master) handle(c *child, event any) {
+	defer m.settle()
 	if r, ok := event.(received); ok {
 		for _, f := range r.files { // no child passes files to the master in this version
 			_ = f.Close()
@@ -159,12 +182,19 @@ func (m *master) handle(c *child, event any) {
 	case exit:
 		c.exited, c.status = true, e.status
 		m.ending(c)
+	case departure:
+		c.exited, c.unknown = true, true
+		m.ending(c)
 	}
 }
 
 // hear takes a message. What does not fit the state is a fault of the child: two versions that
 // mean different things by the same messages must not go on.
 func (m *master) hear(c *child, message control.Message) {
+	if c.housekeeper() {
+		m.hearHousekeeper(c, message)
+		return
+	}
 	if c.state == Ending {
 		if f, ok := message.(*control.Failed); ok { // last words that came after the exit was seen
 			c.failed = f
@@ -185,33 +215,15 @@ func (m *master) hear(c *child, message control.Message) {
 			m.enter(c, Preparing, b.prepare)
 		}
 	case *control.Prepared:
-		if m.expect(c, message, Preparing) {
-			if e.Generation != m.generation || e.Digest != m.config.Digest {
-				m.kill(c, fmt.Sprintf("it resolved another configuration: generation %d, digest %.12s; the master has %d, %.12s",
-					e.Generation, e.Digest, m.generation, m.config.Digest))
-				return
-			}
-			c.proc.Send(&control.Commit{Generation: m.generation})
-			m.enter(c, Committing, b.answer)
-		}
+		m.hasPrepared(c, e)
 	case *control.Failed:
-		if m.expect(c, message, Preparing) {
-			c.failed = e
-			m.kill(c, "it could not prepare")
-		}
+		m.hasFailed(c, e)
 	case *control.Committed:
-		if m.expect(c, message, Committing) {
-			m.sendShards(c)
-			m.sendWorkers(c)
-			m.enter(c, Lending, b.answer)
-		}
+		m.hasCommitted(c, e)
 	case *control.Lent:
-		if m.expect(c, message, Lending) {
-			if c.lent--; c.lent == 0 {
-				m.prove(c)
-				m.enter(c, Proving, b.answer+b.lastWords) // the request has a bound of its own
-			}
-		}
+		m.hasLent(c)
+	case *control.Returned:
+		m.hasReturned(c)
 	case *control.Accepting:
 		if c.state == Draining { // it crossed the order to drain, or its own news of it
 			c.served = m.now()
@@ -220,6 +232,9 @@ func (m *master) hear(c *child, message control.Message) {
 		if m.expect(c, message, Admitting) {
 			c.served = m.now()
 			m.enter(c, Serving, 0)
+			c.slot.fresh = false
+			m.takeOver(c)
+			m.emit(EventChildServing, c, "it accepts connections")
 			if m.phase != starting {
 				m.log.Info("child serves", append(c.fields(), zap.Duration("after", c.served.Sub(c.born).Round(time.Millisecond)))...)
 			}
@@ -244,13 +259,15 @@ func (m *master) hear(c *child, message control.Message) {
 		m.seen(c)
 	case *control.Resized:
 		m.resized(c)
-	case *control.Numbers:
-		c.numbers, c.numbersAt = e, m.now()
+	case *control.Reopened:
+		m.reopened(c)
+	case *control.Reported:
+		c.reported = m.now()
 		m.answerInquiries()
 	case *control.LogDropped:
 		m.lostLines += e.Count
 	}
-	// Everything else needs no act: Pong, Reopened, and the Unknown of a later version.
+	// Everything else needs no act: Pong, and the Unknown of a later version.
 }
 
 func (m *master) expect(c *child, message control.Message, want State) bool {
@@ -263,7 +280,7 @@ func (m *master) expect(c *child, message control.Message, want State) bool {
 // enter is the only function that changes a child's state. bound is how long it may last, 0: for
 // ever.
 func (m *master) enter(c *child, to State, bound time.Duration) {
-	if !allowed(c.state, to) {
+	if !allowed(c.state, to) && !(c.housekeeper() && c.state == Committing && to == Serving) {
 		panic(fmt.Sprintf("master: child %d from %s to %s", c.slot.index, c.state, to))
 	}
 	c.state, c.since, c.due = to, m.now(), time.Time{}
@@ -281,6 +298,8 @@ func allowed(from, to State) bool {
 		return from != Ended
 	case Draining:
 		return from == Admitting || from == Serving
+	case Preparing:
+		return from == Starting || from == Committing
 	default:
 		return to == from+1 && to <= Serving
 	}
@@ -344,33 +363,48 @@ func (m *master) leaving(c *child) {
 	m.enter(c, Draining, m.config.DrainTimeout+m.bounds.drained)
 	m.log.Info("child drains though the master did not ask it to; a successor takes its place", c.fields()...)
 	if c.slot.current == c {
-		m.replace(c.slot, 0)
+		m.succeed(c.slot, 0)
 	}
 }
 
-// sendPrepare sends the sources of the generation, and the access log files.
+// sendPrepare sends the generation that serves, with its access log files.
 func (m *master) sendPrepare(c *child) {
-	fds := []int{int(m.sources.Fd())}
-	for _, f := range m.accessLogs.files {
-		fds = append(fds, int(f.Fd()))
-	}
-	c.proc.Send(&control.Prepare{
+	m.sendGeneration(c, &control.Prepare{
 		Generation: m.generation,
 		Digest:     m.config.Digest,
 		LogFormat:  m.sink.format,
 		Files:      m.accessLogs.names,
-	}, fds...)
+		Listeners:  m.shards.ids(),
+	}, m.sources, m.accessLogs)
 }
 
-// sendShards lends a child its shards.
-func (m *master) sendShards(c *child) {
-	messages, files := m.shards.lend(c.slot.index)
-	c.lent = len(messages)
-	for i, l := range messages {
-		c.proc.Send(l, files[i]...)
+func (m *master) sendGeneration(c *child, message *control.Prepare, sources *os.File, logs *logFiles) {
+	fds := []int{int(sources.Fd())}
+	for _, f := range logs.files {
+		fds = append(fds, int(f.Fd()))
+	}
+	c.preparing, c.prepared, c.expected = message.Generation, 0, message.Digest
+	c.proc.Send(message, fds...)
+}
+
+// owes notes that c has an order to answer; one that is in its bring-up has the bound of its state instead.
+func (m *master) owes(c *child) {
+	if c.owed.IsZero() && c.state == Serving {
+		c.owed = m.now().Add(m.bounds.answer)
+	}
+}
+
+// answered notes an answer: what is still owed gets its time anew.
+func (m *master) answered(c *child) {
+	c.owed = time.Time{}
+	if len(c.lends) > 0 || len(c.backs) > 0 || c.committing != 0 {
+		m.owes(c)
 	}
 }
 
 func (c *child) fields() []zap.Field {
+	if c.housekeeper() {
+		return []zap.Field{zap.String("process", control.RoleHousekeeper), zap.Int("pid", c.proc.Pid())}
+	}
 	return []zap.Field{zap.Int("child", c.slot.index), zap.Int("pid", c.proc.Pid())}
 }

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"fmt"
 	"syscall"
 	"time"
 
@@ -30,6 +31,15 @@ func (m *master) stop(fast bool) {
 	}
 	m.log.Info("stopping", zap.Bool("fast", fast), zap.Int("children", len(m.lives)))
 	m.phase, m.fast = stopping, fast
+	m.emit(EventStopping, nil, fmt.Sprintf("%d children are told to drain", len(m.lives)))
+	m.tellStopping()
+	if r := m.reloading; r != nil && r.read != nil && !r.decided {
+		m.refuse(r, "the server is stopping")
+	}
+	for _, request := range m.reloads {
+		request.done(&Reload{At: m.now(), By: request.by, Generation: m.generation, Reason: "the server is stopping"})
+	}
+	m.reloads = nil
 	timeout, bound := m.config.DrainTimeout, m.config.DrainTimeout+m.bounds.drained
 	if fast {
 		timeout, bound = 0, m.bounds.fast
@@ -45,15 +55,29 @@ func (m *master) stop(fast bool) {
 	for c := range m.lives {
 		m.drain(c, timeout, bound)
 	}
+	if c := m.house.slot.current; c != nil {
+		m.drain(c, timeout, bound)
+	}
 	m.closeShards()
 	m.finish()
 }
 
+// dismiss drains a life that others have taken the place of. It is not urgent: connections on which nothing goes on are not closed under a
+// request that may be on its way, but with the answer to their next one, if it comes within half the time.
+func (m *master) dismiss(c *child) {
+	timeout := m.config.DrainTimeout
+	m.drainPatiently(c, timeout, timeout/2, timeout+m.bounds.drained)
+}
+
 func (m *master) drain(c *child, timeout, bound time.Duration) {
+	m.drainPatiently(c, timeout, 0, bound)
+}
+
+func (m *master) drainPatiently(c *child, timeout, idle, bound time.Duration) {
 	c.asked = true
 	switch c.state {
 	case Admitting, Serving:
-		c.proc.Send(&control.Drain{TimeoutMillis: timeout.Milliseconds()})
+		c.proc.Send(&control.Drain{TimeoutMillis: timeout.Milliseconds(), IdleMillis: idle.Milliseconds()})
 		m.enter(c, Draining, bound)
 	case Draining:
 		c.proc.Send(&control.Drain{TimeoutMillis: timeout.Milliseconds()})
@@ -72,13 +96,19 @@ func (m *master) hurry(fast bool) {
 	if m.busy && m.fast {
 		m.busyDue = m.now()
 	}
-	for c := range m.lives {
+	hurry := func(c *child) {
 		switch {
 		case kill && c.state < Ending:
 			m.kill(c, "fast stop, asked for twice")
 		case !kill && fast:
 			m.drain(c, 0, m.bounds.fast)
 		}
+	}
+	for c := range m.lives {
+		hurry(c)
+	}
+	if c := m.house.slot.current; c != nil {
+		hurry(c)
 	}
 	if !kill && fast {
 		m.log.Info("stopping fast", zap.Int("children", len(m.lives)))
@@ -99,12 +129,12 @@ func (m *master) closeShards() {
 		}
 	}
 	m.shardsDue = time.Time{}
-	m.shards.close()
+	m.shards.close() // children hold duplicates at most: what is lent is forgotten with them
 }
 
 // finish ends the loop once the last child is gone.
 func (m *master) finish() {
-	if m.phase == stopping && len(m.lives) == 0 && !m.busy {
+	if m.phase == stopping && len(m.lives) == 0 && m.house.slot.current == nil && !m.busy {
 		m.finished = true
 	}
 }
@@ -112,6 +142,9 @@ func (m *master) finish() {
 // abandon ends every process that still is there: for the error paths of the start.
 func (m *master) abandon() {
 	for c := range m.lives {
+		c.proc.Kill(syscall.SIGKILL)
+	}
+	if c := m.house.slot.current; c != nil {
 		c.proc.Kill(syscall.SIGKILL)
 	}
 }

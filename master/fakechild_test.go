@@ -11,9 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/tined/tined/netcore/board"
 	"github.com/tined/tined/netcore/control"
 )
 
@@ -23,6 +26,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case control.Role() == control.RoleChild:
 		os.Exit(fakeChild())
+	case control.Role() == control.RoleHousekeeper:
+		os.Exit(fakeHousekeeper())
 	case os.Getenv("MASTER_TEST_CONTROL") != "":
 		os.Exit(lonelyMaster())
 	}
@@ -38,6 +43,45 @@ type fake struct {
 	shards []net.Listener
 	server http.Server
 	wg     sync.WaitGroup
+	heir   heirlooms
+	hang   atomic.Pointer[func()] // what the heart does in place of beating; nil: it beats
+}
+
+// beat plays the loop: its heart beats until it is told to do something that has no end.
+func (f *fake) beat(life *board.Life) {
+	life.Set(board.WordStarted, 2)
+	life.Set(board.WordFinished, 2)
+	life.Set(board.WordGeneration, 1)
+	life.Set(board.WordConnections, 1)
+	life.Set(board.WordPid, int64(os.Getpid()))
+	for beat := int64(1); ; beat++ {
+		life.Set(board.WordHeartbeat, beat)
+		if hang := f.hang.Load(); hang != nil {
+			(*hang)()
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// hangs are ways to stop a loop.
+var hangs = map[string]func(){"spin": hangInSpin, "syscall": hangInSyscall, "lock": hangInLock}
+
+func hangInSpin() {
+	for i := 0; ; i++ {
+		_ = i
+	}
+}
+
+func hangInSyscall() {
+	var pipe [2]int
+	_ = syscall.Pipe(pipe[:])
+	_, _ = syscall.Read(pipe[0], make([]byte, 1)) // blocks the thread
+}
+
+func hangInLock() {
+	var mu sync.Mutex
+	mu.Lock()
+	mu.Lock()
 }
 
 func fakeChild() int {
@@ -79,6 +123,13 @@ func fakeChild() int {
 		go func() { panic("as asked") }()
 		select {}
 	})
+	mux.HandleFunc("/hang/{how}", func(_ http.ResponseWriter, r *http.Request) {
+		for range 300 { // so that there is much to write down
+			go func() { select {} }()
+		}
+		hang := hangs[r.PathValue("how")]
+		f.hang.Store(&hang)
+	})
 	mux.HandleFunc("/abandon", func(http.ResponseWriter, *http.Request) { f.h.Conn.Close() })
 	mux.HandleFunc("/print", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(os.Stdout, "printed "+strings.Repeat("x", 20_000))
@@ -119,11 +170,18 @@ func (f *fake) run() int {
 		switch {
 		case errors.Is(err, os.ErrClosed):
 			select {} // lives on without a master
+		case err != nil && f.faults["orphan"] && f.heir.serves > 0:
+			f.awaitMaster()
+			continue
 		case err != nil:
 			return 0 // an orphan
 		}
 		switch m := m.(type) {
 		case *control.Prepare:
+			if f.faults["refuseagain"] && f.heir.serves > 0 {
+				send(&control.Failed{Generation: m.Generation, Diagnostic: "site.hcl:9:9: not for me"})
+				continue
+			}
 			if f.faults["refuse"] {
 				send(&control.Failed{Generation: m.Generation, Diagnostic: "site.hcl:3:5: no such directory"})
 				continue
@@ -139,7 +197,15 @@ func (f *fake) run() int {
 				digest = "other"
 			}
 			send(&control.Prepared{Generation: m.Generation, Digest: digest})
+		case *control.Board:
+			life, err := board.OpenLife(files[0])
+			if err != nil || len(files) != 2 {
+				return 10
+			}
+			go f.beat(life)
+			f.heir.secret, f.heir.board = string(m.Secret), files
 		case *control.Commit:
+			f.heir.serves = m.Generation
 			send(&control.Committed{Generation: m.Generation})
 		case *control.Lend:
 			for _, l := range files {
@@ -147,12 +213,13 @@ func (f *fake) run() int {
 				if err != nil {
 					return 6
 				}
-				l.Close()
+				f.heir.files = append(f.heir.files, l)
 				if u, ok := listener.(*net.UnixListener); ok {
 					u.SetUnlinkOnClose(false)
 				}
 				f.shards = append(f.shards, listener)
 			}
+			f.heir.shards = append(f.heir.shards, m.Shards...)
 			send(&control.Lent{Count: len(f.shards)})
 		case *control.Inject:
 			if f.faults["hangproof"] {
@@ -188,10 +255,12 @@ func (f *fake) run() int {
 				fmt.Fprintln(l, "reopened")
 			}
 			send(&control.Reopened{})
+		case *control.Ping:
+			_ = f.h.Conn.Send(&control.Pong{}) // who has asked may be gone, and another one come
 		case *control.Resize:
 			send(&control.Resized{})
 		case *control.Report:
-			send(&control.Numbers{Generation: 1, Connections: 1, Exchanges: 2, Finished: 2})
+			send(&control.Reported{})
 		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/tined/tined/configs"
+	"github.com/tined/tined/netcore/board"
 	"github.com/tined/tined/netcore/control"
 )
 
@@ -48,6 +50,16 @@ type fleet struct {
 	out     *lines
 }
 
+func fakeSink(t *testing.T, stdout io.Writer) *sink {
+	t.Helper()
+	s, err := newSink(configs.Log{Format: formatJSON}, stdout, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
 func newFleet(t *testing.T, children int) *fleet {
 	t.Helper()
 	core, seen := observer.New(zapcore.DebugLevel)
@@ -64,13 +76,12 @@ func newFleet(t *testing.T, children int) *fleet {
 	}
 	t.Cleanup(shards.close)
 	f.master = &master{
-		o: Options{Version: "v0", Path: "test.hcl"}.withDefaults(), config: config, generation: 1, sources: sources,
+		o: Options{Version: "v0", Path: "test.hcl"}.withDefaults(), config: config, generation: 1, lastGeneration: 1, sources: sources,
 		shards: shards, accessLogs: new(logFiles), log: zap.New(core),
-		sink:  &sink{format: formatJSON, lines: newLineWriter(io.Discard), stdout: newLineWriter(f.out)},
+		sink:  fakeSink(t, f.out),
 		lives: map[*child]struct{}{}, bounds: defaultBounds,
 		events: make(chan lifeEvent, 1000), done: make(chan struct{}),
 	}
-	t.Cleanup(f.sink.close)
 	t.Cleanup(func() { close(f.done) })
 	f.now = func() time.Time { return f.clock }
 	f.born = f.clock
@@ -124,9 +135,9 @@ func (f *fleet) brings(c *child, to State) {
 		case Starting:
 			f.says(c, &control.Hello{Pid: c.proc.Pid(), Child: c.slot.index, Version: "v0"})
 		case Preparing:
-			f.says(c, &control.Prepared{Generation: 1, Digest: f.config.Digest})
+			f.says(c, &control.Prepared{Generation: c.preparing, Digest: c.expected})
 		case Committing:
-			f.says(c, &control.Committed{Generation: 1})
+			f.says(c, &control.Committed{Generation: c.committing})
 		case Lending:
 			f.says(c, &control.Lent{Count: 1})
 		case Proving:
@@ -369,7 +380,7 @@ func TestMessagesThatDoNotFitEndTheChild(t *testing.T) {
 	}
 	f := servingFleet(t, 1)
 	f.says(f.last(0), &control.Unknown{Number: 999}, &control.Pong{}, &control.Reopened{}, &control.LogDropped{Count: 3})
-	if f.last(0).state != Serving || f.status(f.clock).LogDropped != 3 {
+	if f.last(0).state != Serving || f.status().LogDropped != 3 {
 		t.Error("a message of a later version, or one that needs no act, ended the child")
 	}
 	f.handle(f.last(0), undelivery{control.ErrBusy})
@@ -414,7 +425,7 @@ func TestUnaskedDrainIsReplacedAtOnce(t *testing.T) {
 		t.Fatal("no successor beside the draining child")
 	}
 	f.brings(next, Serving)
-	s := f.status(f.clock)
+	s := f.status()
 	if len(s.Children) != 2 {
 		t.Errorf("%+v", s.Children)
 	}
@@ -560,8 +571,10 @@ func TestStartThatCannotStartProcesses(t *testing.T) {
 func TestStatusWaitsForNumbersWithinABound(t *testing.T) {
 	f := servingFleet(t, 2)
 	answer := make(chan *Status, 1)
-	f.askNumbers(answer)
-	f.says(f.last(0), &control.Numbers{Accepted: 7})
+	f.askNumbers(func(s *Status) { answer <- s })
+	f.join(f.last(0))
+	f.last(0).life.Set(board.WordAccepted, 7)
+	f.says(f.last(0), &control.Reported{})
 	if len(answer) != 0 {
 		t.Fatal("answered before the second child, and before the bound")
 	}
@@ -570,8 +583,8 @@ func TestStatusWaitsForNumbersWithinABound(t *testing.T) {
 	if s.Children[0].Numbers == nil || s.Children[0].Numbers.Accepted != 7 || s.Children[1].Numbers != nil {
 		t.Errorf("%+v", s.Children)
 	}
-	f.askNumbers(answer)
-	f.says(f.last(0), &control.Numbers{})
+	f.askNumbers(func(s *Status) { answer <- s })
+	f.says(f.last(0), &control.Reported{})
 	f.ends(f.last(1), bySignal(syscall.SIGKILL))
 	if len(answer) != 1 {
 		t.Error("the numbers of a dead child are waited for")
@@ -582,7 +595,7 @@ func TestEnterRefusesImpossibleSteps(t *testing.T) {
 	for from := Starting; from <= Ended; from++ {
 		for to := Starting; to <= Ended; to++ {
 			want := to == from+1 && to <= Serving || to == Ending && from != Ended || to == Ended && from == Ending ||
-				to == Draining && (from == Admitting || from == Serving)
+				to == Draining && (from == Admitting || from == Serving) || to == Preparing && from == Committing
 			if allowed(from, to) != want {
 				t.Errorf("%s to %s: %v", from, to, !want)
 			}
@@ -599,10 +612,10 @@ func TestEnterRefusesImpossibleSteps(t *testing.T) {
 
 func TestSignalsWithoutEffectSayWhy(t *testing.T) {
 	f := servingFleet(t, 1)
-	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGUSR1} {
+	for _, s := range []os.Signal{syscall.SIGUSR2, syscall.SIGUSR1} {
 		f.onSignal(s)
 	}
-	for _, part := range []string{"reload is not available", "upgrade is not available", "log files are reopened"} {
+	for _, part := range []string{"upgrade is not available", "log files are reopened"} {
 		if !f.logged(part) {
 			t.Errorf("%q is not logged", part)
 		}

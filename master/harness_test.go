@@ -87,7 +87,8 @@ type harness struct {
 	stdout, stderr *lines
 	signals        chan os.Signal
 	exit           chan int
-	base           string // the URL of the first listener
+	base           string         // the URL of the first listener
+	local          netip.AddrPort // of the first listener
 }
 
 // launch starts a master; change may be nil. It does not wait for the children.
@@ -110,6 +111,7 @@ func launchWith(t *testing.T, o Options, config *configs.Config, change func(*ma
 		change(m)
 	}
 	if l := m.shards.listeners[0]; l.local.Network == "tcp" {
+		h.local = l.local.Addr
 		h.base = "http://" + l.local.String()
 	}
 	finished := make(chan struct{})
@@ -204,6 +206,9 @@ func lonelyMaster() int {
 	config := testConfig(filepath.Dir(os.Getenv("MASTER_TEST_CONTROL")))
 	config.Control = os.Getenv("MASTER_TEST_CONTROL")
 	config.Children = 1
+	if n, err := strconv.Atoi(os.Getenv("MASTER_TEST_CHILDREN")); err == nil {
+		config.Children = n
+	}
 	m, err := open(Options{Stdout: os.Stdout, Stderr: os.Stderr, Version: "v0-test"}.withDefaults(), config, new(configs.Sources))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,15 +40,20 @@ const (
 // call blocks.
 type sink struct {
 	log    *zap.Logger
-	format string // formatHuman or formatJSON
+	level  zap.AtomicLevel
+	core   atomic.Pointer[zapcore.Core] // in the present format
 	lines  *lineWriter
 	stdout *lineWriter
+	stderr io.Writer
+
+	// Owner: the loop.
+	format string // formatHuman or formatJSON
 	path   string // of the log file; "": stderr
 }
 
 // newSink opens the log. The format "auto" is human on a terminal, else JSON.
 func newSink(c configs.Log, stdout, stderr io.Writer) (*sink, error) {
-	s := &sink{format: c.Format, path: c.File}
+	s := &sink{level: zap.NewAtomicLevel(), path: c.File, stderr: stderr}
 	to := stderr
 	if c.File != "" {
 		f, err := openLog(c.File)
@@ -55,20 +62,76 @@ func newSink(c configs.Log, stdout, stderr io.Writer) (*sink, error) {
 		}
 		to = f
 	}
-	if s.format != formatHuman && s.format != formatJSON {
-		s.format = formatJSON
-		if isTerminal(to) {
-			s.format = formatHuman
-		}
-	}
-	var level zapcore.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		level = zapcore.InfoLevel
-	}
 	s.lines, s.stdout = newLineWriter(to), newLineWriter(stdout)
-	s.log = zap.New(zapcore.NewCore(encoder(s.format), s.lines, level))
+	s.lines.kept = stderr
+	s.set(c, formatOn(c.Format, to))
+	s.log = zap.New(&present{sink: s})
 	return s, nil
 }
+
+// set takes level and format.
+func (s *sink) set(c configs.Log, format string) {
+	level := zapcore.InfoLevel
+	_ = level.UnmarshalText([]byte(c.Level)) // the configuration knows the levels; without one it is info
+	s.level.SetLevel(level)
+	s.format = format
+	core := zapcore.NewCore(encoder(format), s.lines, s.level)
+	s.core.Store(&core)
+}
+
+// apply makes the log what a new generation says. file is its file, opened anew; nil: stderr.
+func (s *sink) apply(c configs.Log, file *os.File) {
+	s.set(c, s.formatFor(c, file))
+	if s.path = c.File; file != nil {
+		s.lines.replace(file)
+	} else {
+		s.lines.replace(s.stderr)
+	}
+}
+
+// formatFor is the format of a log in file; nil: stderr.
+func (s *sink) formatFor(c configs.Log, file *os.File) string {
+	if file == nil {
+		return formatOn(c.Format, s.stderr)
+	}
+	return formatOn(c.Format, file)
+}
+
+// formatOn is what a configured format means on a writer.
+func formatOn(format string, to io.Writer) string {
+	switch {
+	case format == formatHuman || format == formatJSON:
+		return format
+	case isTerminal(to):
+		return formatHuman
+	}
+	return formatJSON
+}
+
+// present is the core of the log: it writes to the one that holds when a line is written.
+type present struct {
+	sink   *sink
+	fields []zapcore.Field
+}
+
+func (p *present) Enabled(l zapcore.Level) bool { return p.sink.level.Enabled(l) }
+
+func (p *present) With(fields []zapcore.Field) zapcore.Core {
+	return &present{sink: p.sink, fields: slices.Concat(p.fields, fields)}
+}
+
+func (p *present) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if p.Enabled(e.Level) {
+		return ce.AddCore(e, p)
+	}
+	return ce
+}
+
+func (p *present) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	return (*p.sink.core.Load()).Write(e, slices.Concat(p.fields, fields))
+}
+
+func (p *present) Sync() error { return nil }
 
 // encoder fixes the keys that every line of the tree has: time, level, msg.
 func encoder(format string) zapcore.Encoder {
@@ -141,7 +204,8 @@ type lineWriter struct {
 	to io.Writer // owner: run
 
 	mu      sync.Mutex
-	next    *os.File // takes the place of to before the next batch
+	next    io.Writer // takes the place of to before the next batch
+	kept    io.Writer // is never closed: stderr, stdout
 	waiting []byte
 	drops   uint64
 	closed  bool
@@ -188,7 +252,7 @@ func (l *lineWriter) run() {
 		l.waiting, l.next = spare[:0], nil
 		l.mu.Unlock()
 		if next != nil {
-			if old, ok := l.to.(io.Closer); ok {
+			if old, ok := l.to.(io.Closer); ok && l.to != l.kept {
 				_ = old.Close()
 			}
 			l.to = next
@@ -206,13 +270,13 @@ func (l *lineWriter) run() {
 	}
 }
 
-// replace lets f follow the present file, which is closed.
-func (l *lineWriter) replace(f *os.File) {
+// replace lets w follow the present file, which is closed.
+func (l *lineWriter) replace(w io.Writer) {
 	l.mu.Lock()
-	if l.next != nil {
-		_ = l.next.Close()
+	if old, ok := l.next.(io.Closer); ok && l.next != l.kept {
+		_ = old.Close()
 	}
-	l.next = f
+	l.next = w
 	l.mu.Unlock()
 	l.poke()
 }

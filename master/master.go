@@ -44,6 +44,8 @@ type Options struct {
 	// Stdout takes the start line and access logs, Stderr diagnostics and the log; nil is the
 	// process's own.
 	Stdout, Stderr io.Writer
+
+	supervisor map[string]string // what the process that started this one has said in the environment (systemd.go)
 }
 
 // Run is a master's life: it starts the server, serves until it is told to stop, and returns the
@@ -55,15 +57,21 @@ func Run(o Options) int {
 	if _, err := netcore.RaiseFileLimit(); err != nil {
 		fmt.Fprintf(o.Stderr, "%s: %v\n", o.Name, err)
 	}
+	o.supervisor = takeSupervisorEnv()
 	signals := make(chan os.Signal, 16)
 	defer catchSignals(signals)()
-	config, sources, ok := load(o)
-	if !ok {
+	config, sources, diagnostics := resolve(o)
+	for _, d := range diagnostics {
+		fmt.Fprintln(o.Stderr, d)
+	}
+	if diagnostics.HasErrors() {
+		tellRefused(o.supervisor, firstError(diagnostics))
 		return exitRefused
 	}
 	m, err := open(o, config, sources)
 	if err != nil {
 		fmt.Fprintln(o.Stderr, err)
+		tellRefused(o.supervisor, err.Error())
 		return exitRefused
 	}
 	m.signals = signals
@@ -82,6 +90,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Shared == nil {
 		o.Shared = new(board.Shared)
+	}
+	if o.Schema == nil {
+		o.Schema = new(configs.Schema)
 	}
 	return o
 }
@@ -105,12 +116,24 @@ type master struct {
 	o          Options // immutable
 	config     *configs.Config
 	sources    *os.File // sealed, what children are prepared from
-	generation uint64
+	generation uint64   // that serves
+
+	lastGeneration uint64          // the highest number that was proposed
+	reloading      *reloading      // nil: no reload goes on
+	reloads        []reloadRequest // wait for their turn
+	lastReload     *Reload         // nil: there was none
+	scaling        []func(error)   // wait for the number of children
+
+	orphans         []*orphan // of a dead master, until they are lives
+	missed          []missed  // likewise, which could not be taken over
+	firstGeneration uint64    // that this master has begun with
+	alignDue        time.Time // by when adopted lives must serve it; zero: never
 
 	runtime    *runtimeDir
 	operator   *operator
 	shards     *shardSet
 	counters   *board.Segment // of the program's shared counters; nil: it has none
+	past       *board.Past    // the sums of the lives that have ended; nil: none has begun
 	accessLogs *logFiles
 	sink       *sink       // any goroutine
 	log        *zap.Logger // any goroutine
@@ -127,12 +150,18 @@ type master struct {
 	born       time.Time
 	shardsDue  time.Time // of a stop: when the shards are closed in any case; zero: never
 	slots      []*slot
+	house      house
 	lives      map[*child]struct{} // every life that has not ended, replaced ones included
 	pace       pace
 	lostLines  uint64 // of logs, reported by children
 	inquiries  []*inquiry
 	workers    *control.Resize // what the operator has set in place of the configuration's; nil: nothing
+	level      string          // of the log, likewise; "": nothing
+	feed       feed            // any goroutine
+	health     health          // at the last looks
 	admissions bool            // the start's gate is open: who is proved may accept
+
+	supervision *supervision // nil: no supervisor wants to know
 
 	// Seams of the tests.
 	bounds bounds
@@ -174,6 +203,7 @@ func (m *master) do(f func()) bool {
 
 // run is the loop, and after it the end. Each turn takes one event; due times follow.
 func (m *master) run() int {
+	m.enterOrphans()
 	go m.operator.serve()
 	m.watchValues()
 	m.prepare()
@@ -189,6 +219,7 @@ func (m *master) run() int {
 			m.handle(e.child, e.event)
 		case f := <-m.calls:
 			f()
+			m.settle()
 		case s := <-m.signals:
 			m.onSignal(s)
 		case <-timer.C:
@@ -213,6 +244,16 @@ func (m *master) tick() time.Duration {
 			m.spawn(s)
 		}
 	}
+	for c := range m.lives {
+		if !c.owed.IsZero() && !c.owed.After(now) && c.state == Serving {
+			m.kill(c, fmt.Sprintf("it did not answer an order within %v", m.bounds.answer))
+		}
+	}
+	health := m.checkHealth(now)
+	vote := m.checkReload(now)
+	adopted := m.checkAdopted(now)
+	house := m.keepHouse(now)
+	m.settle()
 	if !m.busyDue.IsZero() && !m.busyDue.After(now) {
 		m.log.Warn("the program's hook in the master does not return; it is not waited for")
 		m.busy, m.busyDue = false, time.Time{}
@@ -222,6 +263,7 @@ func (m *master) tick() time.Duration {
 		m.closeShards()
 	}
 	m.answerInquiries()
+	supervision := m.checkSupervision(now)
 
 	next := now.Add(idle)
 	sooner := func(t time.Time) {
@@ -231,11 +273,20 @@ func (m *master) tick() time.Duration {
 	}
 	sooner(m.shardsDue)
 	sooner(m.busyDue)
+	sooner(health)
+	sooner(supervision)
+	sooner(vote)
+	sooner(adopted)
+	sooner(house)
 	for _, s := range m.slots {
 		sooner(s.due)
+		if !s.gone {
+			sooner(s.parked)
+		}
 	}
 	for c := range m.lives {
 		sooner(c.due)
+		sooner(c.owed)
 	}
 	for _, i := range m.inquiries {
 		sooner(i.due)
@@ -256,14 +307,19 @@ func (m *master) end() int {
 	for _, s := range m.slots {
 		_ = s.socket.Close()
 	}
+	if s := m.house.slot.socket; s != nil {
+		_ = s.Close()
+	}
 	_ = m.sources.Close()
 	if m.counters != nil {
 		_ = m.counters.Close()
 	}
+	m.closeBoard()
 	m.accessLogs.close()
 	if m.failure == "" {
 		m.log.Info("stopped", zap.Duration("uptime", m.now().Sub(m.born).Round(time.Millisecond)))
 	}
+	m.supervision.close()
 	m.sink.close()
 	if m.failure != "" {
 		fmt.Fprintln(m.o.Stderr, m.failure)

@@ -11,55 +11,7 @@ import (
 	"net"
 	"net/http"
 	"syscall"
-
-	"github.com/tined/tined/netcore/control"
 )
-
-// Status is the answer to GET /v1/status. Times are seconds.
-type Status struct {
-	// Version is the program's version, Pid the master's.
-	Version string `json:"version"`
-	Pid     int    `json:"pid"`
-	// State is starting, serving or stopping.
-	State         string  `json:"state"`
-	UptimeSeconds float64 `json:"uptime_seconds"`
-	// Configuration is the file's absolute path; empty without one.
-	Configuration string `json:"configuration"`
-	Generation    uint64 `json:"generation"`
-	Digest        string `json:"digest"`
-	// Listeners are in the order of the configuration, Children by index. A child that was replaced
-	// and still drains follows its successor.
-	Listeners []ListenerStatus `json:"listeners"`
-	Children  []ChildStatus    `json:"children"`
-	// LogDropped counts log lines of the whole tree that nobody took.
-	LogDropped uint64 `json:"log_dropped"`
-}
-
-// ListenerStatus is one listener.
-type ListenerStatus struct {
-	Name string `json:"name"`
-	// Address has the real port: "127.0.0.1:8080", "unix:/run/x.sock".
-	Address string `json:"address"`
-	// Shards is the number of listening sockets; 0 once a stop has closed them.
-	Shards int `json:"shards"`
-}
-
-// ChildStatus is one child.
-type ChildStatus struct {
-	Index int `json:"index"`
-	// Pid is 0 while nothing runs.
-	Pid int `json:"pid"`
-	// State is that of child.go, or "waiting" between two lives.
-	State         string  `json:"state"`
-	UptimeSeconds float64 `json:"uptime_seconds"`
-	// Restarts counts lives after the first, Faults those in a row that the child ended by its own
-	// fault; LastEnd says in words how the last one ended.
-	Restarts uint64 `json:"restarts"`
-	Faults   int    `json:"faults"`
-	LastEnd  string `json:"last_end,omitempty"`
-	// Numbers is nil when the child did not report in time.
-	Numbers *control.Numbers `json:"numbers,omitempty"`
-}
 
 // StopRequest is the body of POST /v1/stop; an empty body is the zero value.
 type StopRequest struct {
@@ -75,6 +27,17 @@ type StopReply struct {
 	State string `json:"state"`
 }
 
+// WaitRequest is the body of what may be waited for; an empty body is the zero value.
+type WaitRequest struct {
+	// Wait asks for the answer after the end.
+	Wait bool `json:"wait"`
+}
+
+// StateReply is the answer to what needs no more words, such as "reloading".
+type StateReply struct {
+	State string `json:"state"`
+}
+
 // ErrNotRunning: no master answers on the control socket.
 var ErrNotRunning = errors.New("no master is running")
 
@@ -82,6 +45,10 @@ var ErrNotRunning = errors.New("no master is running")
 type RefusedError struct {
 	Code    int // HTTP status
 	Message string
+	// Version is that of the interface of the master, such as "1.1"; "": it did not say.
+	Version string
+
+	body []byte
 }
 
 func (e *RefusedError) Error() string { return e.Message }
@@ -113,6 +80,52 @@ func (c *Client) Stop(ctx context.Context, r StopRequest) (*StopReply, error) {
 	return reply, c.call(ctx, http.MethodPost, "/v1/stop", r, reply)
 }
 
+// Children asks for the children. Errors: as Status.
+func (c *Client) Children(ctx context.Context) (*Children, error) {
+	reply := new(Children)
+	return reply, c.call(ctx, http.MethodGet, "/v1/children", nil, reply)
+}
+
+// Scale sets the number of children, 0 for one per usable core, and returns when they serve. Errors: as Status.
+func (c *Client) Scale(ctx context.Context, children int) (*Children, error) {
+	var body struct {
+		Count any `json:"count"`
+	}
+	if body.Count = children; children == 0 {
+		body.Count = "auto"
+	}
+	reply := new(Children)
+	return reply, c.call(ctx, http.MethodPut, "/v1/children", body, reply)
+}
+
+// Restart replaces the child at index by a successor; with Wait it returns when that serves. Errors: as Status.
+func (c *Client) Restart(ctx context.Context, index int, r WaitRequest) (*StateReply, error) {
+	reply := new(StateReply)
+	return reply, c.call(ctx, http.MethodPost, fmt.Sprintf("/v1/children/%d/restart", index), r, reply)
+}
+
+// Reload reloads and returns how it ended, refused or not. Errors: as Status.
+func (c *Client) Reload(ctx context.Context) (*Reload, error) {
+	reply := new(Reload)
+	err := c.call(ctx, http.MethodPost, "/v1/reload", WaitRequest{Wait: true}, reply)
+	if refused, ok := errors.AsType[*RefusedError](err); ok && json.Unmarshal(refused.body, reply) == nil && !reply.At.IsZero() {
+		return reply, nil
+	}
+	return reply, err
+}
+
+// StartReload begins a reload. Errors: as Status.
+func (c *Client) StartReload(ctx context.Context) (*StateReply, error) {
+	reply := new(StateReply)
+	return reply, c.call(ctx, http.MethodPost, "/v1/reload", WaitRequest{}, reply)
+}
+
+// Plan asks what a reload would do. Errors: as Status.
+func (c *Client) Plan(ctx context.Context) (*Plan, error) {
+	reply := new(Plan)
+	return reply, c.call(ctx, http.MethodGet, "/v1/plan", nil, reply)
+}
+
 // Workers asks for the numbers of workers. Errors: as Status.
 func (c *Client) Workers(ctx context.Context) (*Workers, error) {
 	reply := new(Workers)
@@ -125,42 +138,111 @@ func (c *Client) SetWorkers(ctx context.Context, r WorkersRequest) (*Workers, er
 	return reply, c.call(ctx, http.MethodPut, "/v1/workers", r, reply)
 }
 
+// LogLevel asks for the level of the log. Errors: as Status.
+func (c *Client) LogLevel(ctx context.Context) (*LogLevel, error) {
+	reply := new(LogLevel)
+	return reply, c.call(ctx, http.MethodGet, "/v1/log-level", nil, reply)
+}
+
+// SetLogLevel sets the level of the log of all processes. Errors: as Status.
+func (c *Client) SetLogLevel(ctx context.Context, level string) (*LogLevel, error) {
+	reply := new(LogLevel)
+	return reply, c.call(ctx, http.MethodPut, "/v1/log-level", LogLevelRequest{level}, reply)
+}
+
+// ReopenLogs reopens the log files, and returns when no child writes to the old ones any more. Errors: as Status.
+func (c *Client) ReopenLogs(ctx context.Context) (*StateReply, error) {
+	reply := new(StateReply)
+	return reply, c.call(ctx, http.MethodPost, "/v1/logs/reopen", nil, reply)
+}
+
+// EventsRequest says which events to send.
+type EventsRequest struct {
+	// Since is the event after which to begin; 0: with the oldest that is kept.
+	Since uint64
+	// Follow goes on with those that come, until the master or ctx ends.
+	Follow bool
+}
+
+// Events calls take with each event. It returns nil when there are no more, or take's error. Other errors: as Status.
+func (c *Client) Events(ctx context.Context, r EventsRequest, take func(Event) error) error {
+	target := fmt.Sprintf("/v1/events?since=%d&follow=%t", r.Since, r.Follow)
+	response, err := c.send(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		_, err := c.read(response)
+		return err
+	}
+	for d := json.NewDecoder(response.Body); ; {
+		var e Event
+		if err := d.Decode(&e); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("control socket %s: %w", c.path, err)
+		}
+		if err := take(e); err != nil {
+			return err
+		}
+	}
+}
+
 // maxReply bounds an answer of the master, in bytes.
 const maxReply = 16 << 20
 
 func (c *Client) call(ctx context.Context, method, target string, body, reply any) error {
+	response, err := c.send(ctx, method, target, body)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	answer, err := c.read(response)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer, reply); err != nil {
+		return fmt.Errorf("control socket %s: %w", c.path, err)
+	}
+	return nil
+}
+
+// send returns the answer; its body is the caller's to close.
+func (c *Client) send(ctx context.Context, method, target string, body any) (*http.Response, error) {
 	var b bytes.Buffer
 	if body != nil {
 		if err := json.NewEncoder(&b).Encode(body); err != nil {
-			return fmt.Errorf("control socket: %w", err)
+			return nil, fmt.Errorf("control socket: %w", err)
 		}
 	}
 	request, err := http.NewRequestWithContext(ctx, method, "http://tined"+target, &b)
 	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
+		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := c.http.Do(request)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%w on %s", ErrNotRunning, c.path)
+		return nil, fmt.Errorf("%w on %s", ErrNotRunning, c.path)
 	}
 	if err != nil {
-		return fmt.Errorf("control socket %s: %w", c.path, err)
+		return nil, fmt.Errorf("control socket %s: %w", c.path, err)
 	}
-	defer response.Body.Close()
+	return response, nil
+}
+
+// read returns the body of a 2xx, and an error for every other answer.
+func (c *Client) read(response *http.Response) ([]byte, error) {
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxReply))
 	if err != nil {
-		return fmt.Errorf("control socket %s: %w", c.path, err)
+		return nil, fmt.Errorf("control socket %s: %w", c.path, err)
 	}
 	if response.StatusCode/100 != 2 {
 		var e errorReply
 		if json.Unmarshal(answer, &e) != nil || e.Error == "" {
 			e.Error = response.Status
 		}
-		return &RefusedError{Code: response.StatusCode, Message: e.Error}
+		return nil, &RefusedError{Code: response.StatusCode, Message: e.Error, Version: response.Header.Get("Tined-API"), body: answer}
 	}
-	if err := json.Unmarshal(answer, reply); err != nil {
-		return fmt.Errorf("control socket %s: %w", c.path, err)
-	}
-	return nil
+	return answer, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,7 +26,7 @@ const (
 	maxOutputLine = 8 << 10
 	// outputBound is how long a child's output is read after its exit.
 	outputBound = 2 * time.Second
-	// outputPatience is how long the news of its exit waits for that.
+	// outputPatience is how long the news of its exit waits for a next line. A hung child's goroutines can be thousands of lines.
 	outputPatience = 100 * time.Millisecond
 )
 
@@ -50,10 +51,10 @@ type spawnSpec struct {
 	index      int
 	env        []string // of the master; the child's is made of it
 	socket     childListener
-	credential *syscall.Credential                                // nil: the master's own
-	post       func(event any)                                    // takes the life's events; any goroutine
-	output     func(pid int, stream string, line []byte, cut int) // takes its stdout and stderr; any goroutine
-	log        func(*control.Log)                                 // takes its Log messages; any goroutine
+	credential *syscall.Credential // nil: the master's own
+	post       func(event any)     // takes the life's events; any goroutine
+	output     printer
+	log        func(*control.Log) // takes its Log messages; any goroutine
 }
 
 // running is a started child. Its goroutines: one waits for the exit, one receives, one sends, two
@@ -106,7 +107,7 @@ func startChild(s spawnSpec) (_ *running, err error) {
 		return nil, err
 	}
 	opened = append(opened, errW)
-	p, err := os.StartProcess("/proc/self/exe", []string{s.name + ": child " + strconv.Itoa(s.index)}, &os.ProcAttr{
+	p, err := os.StartProcess("/proc/self/exe", []string{s.name + ": " + roleOf(s.index)}, &os.ProcAttr{
 		Env:   control.Environ(s.env, s.index),
 		Files: []*os.File{0: null, 1: outW, 2: errW, control.FDControl: theirs, control.FDListener: s.socket},
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Credential: s.credential},
@@ -117,29 +118,63 @@ func startChild(s spawnSpec) (_ *running, err error) {
 		return nil, fmt.Errorf("start child: %w", err)
 	}
 	r := &running{process: p, conn: ours, post: s.post, outbox: make(chan outgoing, outboxSize)}
-	var output sync.WaitGroup
-	output.Go(func() { readLines(outR, func(l []byte, cut int) { s.output(p.Pid, "stdout", l, cut) }) })
-	output.Go(func() { readLines(errR, func(l []byte, cut int) { s.output(p.Pid, "stderr", l, cut) }) })
+	finish := readOutput(p.Pid, outR, errR, s.output)
 	go r.receive(s.log)
 	go r.send()
 	go func() {
 		status := r.wait()
-		// What the child wrote before its end stands in the log before its end does. But the pipes
-		// may be held by a process that the child has started: that must not delay a successor.
-		bound := time.Now().Add(outputBound)
-		_ = outR.SetReadDeadline(bound)
-		_ = errR.SetReadDeadline(bound)
-		read := make(chan struct{})
-		go func() { output.Wait(); close(read) }()
-		patience := time.NewTimer(outputPatience)
-		defer patience.Stop()
-		select {
-		case <-read:
-		case <-patience.C:
-		}
+		finish()
 		r.post(exit{status})
 	}()
 	return r, nil
+}
+
+// printer takes a line of what a process prints, without its newline; any goroutine. cut is how many bytes were cut off.
+type printer func(pid int, stream string, line []byte, cut int)
+
+// readOutput begins to read what a process prints, and closes the files at the end of it. finish has to be called when the process has
+// ended: what it wrote before its end then stands in the log before its end does.
+func readOutput(pid int, stdout, stderr *os.File, output printer) (finish func()) {
+	var reading sync.WaitGroup
+	var lines atomic.Uint64
+	take := func(stream string) func([]byte, int) {
+		return func(l []byte, cut int) {
+			output(pid, stream, l, cut)
+			lines.Add(1)
+		}
+	}
+	reading.Go(func() { readLines(stdout, take("stdout")) })
+	reading.Go(func() { readLines(stderr, take("stderr")) })
+	return func() {
+		// The pipes may be held by a process that the child has started: that must not delay a successor for longer than what it says.
+		bound := time.Now().Add(outputBound)
+		_ = stdout.SetReadDeadline(bound)
+		_ = stderr.SetReadDeadline(bound)
+		read := make(chan struct{})
+		go func() { reading.Wait(); close(read) }()
+		patience := time.NewTicker(outputPatience)
+		defer patience.Stop()
+		for before := lines.Load(); ; {
+			select {
+			case <-read:
+				return
+			case <-patience.C:
+			}
+			now := lines.Load()
+			if now == before {
+				return
+			}
+			before = now
+		}
+	}
+}
+
+// roleOf is what a process with this index is.
+func roleOf(index int) string {
+	if index == control.Housekeeper {
+		return control.RoleHousekeeper
+	}
+	return "child " + strconv.Itoa(index)
 }
 
 func (r *running) wait() syscall.WaitStatus {
@@ -223,6 +258,58 @@ func closeFds(fds []int) {
 	for _, fd := range fds {
 		_ = unix.Close(fd)
 	}
+}
+
+// adoptedProcess is a child that an earlier master has started: its exit is noticed, and its status is not known to anybody but its parent.
+type adoptedProcess struct {
+	*running
+	pid   int
+	pidfd *os.File
+}
+
+// adoptProcess takes the orphan's channel, process and output.
+func adoptProcess(o *orphan, post func(event any), log func(*control.Log), output printer) *adoptedProcess {
+	p := &adoptedProcess{running: &running{conn: o.conn, post: post, outbox: make(chan outgoing, outboxSize)}, pid: o.pid, pidfd: o.pidfd}
+	read := readOutput(o.pid, o.output[0], o.output[1], output)
+	o.conn, o.pidfd, o.output = nil, nil, [2]*os.File{}
+	go p.receive(log)
+	go p.send()
+	go func() {
+		if p.wait() {
+			read()
+			post(departure{})
+		}
+	}()
+	return p
+}
+
+// wait waits until the process has ended: then its descriptor is readable. false: it was released before.
+func (p *adoptedProcess) wait() bool {
+	raw, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return false
+	}
+	return raw.Read(func(fd uintptr) bool {
+		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(ready, 0)
+		return n > 0 && err == nil
+	}) == nil
+}
+
+func (p *adoptedProcess) Pid() int { return p.pid }
+
+// Kill signals the process: never another one that has got its number.
+func (p *adoptedProcess) Kill(s syscall.Signal) {
+	raw, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.PidfdSendSignal(int(fd), s, nil, 0) }) // it may have ended
+}
+
+func (p *adoptedProcess) Release() {
+	p.running.Release()
+	_ = p.pidfd.Close()
 }
 
 // readLines gives every line of f to take, without its newline and cut to maxOutputLine, and how

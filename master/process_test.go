@@ -253,7 +253,7 @@ func TestStopAnswersAfterTheControlSocketIsGone(t *testing.T) {
 		t.Fatal(reply, err)
 	}
 	config := testConfig(dir)
-	config.Listeners[0].Address.Addr = h.m.shards.listeners[0].local.Addr
+	config.Listeners[0].Address.Addr = h.local
 	serve(t, config, nil)
 	if code := h.exitCode(); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -297,9 +297,12 @@ func TestHeritage(t *testing.T) {
 	pid := h.pid(0, 1)
 	contains(t, got, "MY_OWN=kept", "TINED_ROLE=child", "TINED_CHILD=0", fmt.Sprintf("pgid=%d ", pid), "fd 0 /dev/null", "fd 1 pipe:", "fd 2 pipe:", "fd 4 socket:")
 	for _, leak := range []string{"NOTIFY_SOCKET", "TABLEFLIP", "TINED_CONTROL", "memfd:", "/children"} {
-		if strings.Contains(strings.ReplaceAll(got, "memfd:tined sources", ""), leak) {
+		if strings.Contains(strings.NewReplacer("memfd:tined sources", "", "memfd:tined board", "").Replace(got), leak) {
 			t.Errorf("%s leaks:\n%s", leak, got)
 		}
+	}
+	if n := strings.Count(got, "memfd:tined board"); n != 2 { // its life, and those that have ended
+		t.Errorf("%d segments of the board:\n%s", n, got)
 	}
 	// Control, its own socket, one shard (a duplicate of it), this connection.
 	if n := strings.Count(got, "socket:"); n > 5 {
@@ -371,7 +374,7 @@ func TestReopenLogs(t *testing.T) {
 	h.signals <- syscall.SIGUSR2
 	eventually(t, func() bool {
 		l, _ := os.ReadFile(config.Log.File)
-		return strings.Contains(string(l), "reload is not available") && strings.Contains(string(l), "upgrade is not available")
+		return strings.Contains(string(l), "the reload is refused") && strings.Contains(string(l), "upgrade is not available")
 	})
 }
 
@@ -390,7 +393,7 @@ func eventually(t *testing.T, ok func() bool) {
 // FACTS 47: without the probe the second server would share the port silently.
 func TestSecondServerIsRefusedByName(t *testing.T) {
 	h := serve(t, testConfig(t.TempDir()), nil)
-	taken := h.m.shards.listeners[0].local.Addr
+	taken := h.local
 	config := testConfig(t.TempDir())
 	config.Control = h.m.runtime.control
 	for name, a := range map[string]netip.AddrPort{"same": taken, "wild": netip.AddrPortFrom(netip.IPv4Unspecified(), taken.Port())} {

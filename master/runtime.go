@@ -7,15 +7,17 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// controlMode of the control socket: the owner and the group may command the master.
+	// controlMode of the control socket where the configuration does not say: the owner and the group may command the master.
 	controlMode = 0o660
 	// maxSocketPath is the longest path of a unix socket in bytes (unix(7), sun_path less its zero).
 	maxSocketPath = 107
@@ -68,11 +70,14 @@ func temporaryRuntime(name string, uid int, temp string) string {
 // runtimeDir is the master's place in the file system: the control socket, and the folder with one
 // listening socket per child. The folder is locked as long as this master owns it.
 type runtimeDir struct {
-	control  string       // path of the control socket
-	listener net.Listener // of the control socket
-	identity fileID       // of its file: another master's is never removed
-	children string       // the folder
-	folder   *os.File     // the folder, locked
+	control  string                       // path of the control socket
+	listener net.Listener                 // of the control socket
+	identity fileID                       // of its file: another master's is never removed
+	owners   atomic.Pointer[socketOwners] // of its file: who may command; any goroutine
+	secret   []byte                       // for later masters and the children
+	made     []string                     // sockets in the folder: those of others stay when this master leaves, for a later one may reach their processes
+	children string                       // the folder
+	folder   *os.File                     // the folder, locked
 
 	closing sync.Once
 }
@@ -80,7 +85,7 @@ type runtimeDir struct {
 // openRuntime makes the folder and the control socket. runtime is the configured directory, "" for
 // the control socket's own. A living master there is refused by name; a dead one's socket is
 // replaced.
-func openRuntime(control, runtime string) (_ *runtimeDir, err error) {
+func openRuntime(control, runtime string, access socketAccess) (_ *runtimeDir, err error) {
 	r := &runtimeDir{control: control, children: childrenFolder(control, runtime)}
 	if err := makeParent(filepath.Dir(control)); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -102,7 +107,12 @@ func openRuntime(control, runtime string) (_ *runtimeDir, err error) {
 	if err := removeStale(control); err != nil {
 		return nil, err
 	}
-	if r.listener, r.identity, err = listenControl(control); err != nil {
+	if r.listener, r.identity, err = listenControl(control, access); err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := r.noteOwners(); err != nil {
+		r.identity.remove(control)
+		_ = r.listener.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return r, nil
@@ -224,8 +234,8 @@ func peerPid(path string) int {
 	return pid
 }
 
-// listenControl binds and listens. The file has its final mode before anybody can connect.
-func listenControl(path string) (_ net.Listener, id fileID, err error) {
+// listenControl binds and listens. The file has its final owner and mode before anybody can connect.
+func listenControl(path string, access socketAccess) (_ net.Listener, id fileID, err error) {
 	fd, err := bound(unix.SOCK_STREAM, path)
 	if err != nil {
 		return nil, id, err
@@ -237,7 +247,7 @@ func listenControl(path string) (_ net.Listener, id fileID, err error) {
 			_ = os.Remove(path)
 		}
 	}()
-	if err := os.Chmod(path, controlMode); err != nil {
+	if err := access.give(path); err != nil {
 		return nil, id, err
 	}
 	if err := unix.Listen(fd, unix.SOMAXCONN); err != nil {
@@ -267,17 +277,35 @@ func bound(kind int, path string) (int, error) {
 	return fd, nil
 }
 
-// childSocket makes the listening socket of one child, by which a later master finds it. It is
-// bound by way of the folder's descriptor, so that no path is too long.
-func (r *runtimeDir) childSocket(index int) (*os.File, error) {
-	name := strconv.Itoa(index) + ".sock"
+// childSocket makes the listening socket of one life of a child, by which a later master finds it, and says its file's name. Two lives of
+// one index may be there at a time, and each has to be found: the second one's name has a number.
+func (r *runtimeDir) childSocket(index int) (_ *os.File, name string, err error) {
+	name = strconv.Itoa(index) + ".sock"
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(filepath.Join(r.children, name)); errors.Is(err, fs.ErrNotExist) || n > maxOrphans {
+			break
+		}
+		name = fmt.Sprintf("%d-%d.sock", index, n)
+	}
+	f, err := r.socket(name)
+	if err != nil {
+		return nil, "", fmt.Errorf("socket of child %d: %w", index, err)
+	}
+	return f, name, nil
+}
+
+// socket makes a listening socket in the children's folder. It is bound by way of the folder's descriptor, so that no path is too long.
+func (r *runtimeDir) socket(name string) (*os.File, error) {
 	if err := os.Remove(filepath.Join(r.children, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("socket of child %d: %w", index, err)
+		return nil, err
 	}
 	path := fmt.Sprintf("/proc/self/fd/%d/%s", r.folder.Fd(), name)
 	fd, err := bound(unix.SOCK_SEQPACKET, path)
 	if err != nil {
-		return nil, fmt.Errorf("socket of child %d: %w", index, err)
+		return nil, err
+	}
+	if !slices.Contains(r.made, name) {
+		r.made = append(r.made, name)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	err = os.Chmod(path, 0o600)
@@ -286,21 +314,28 @@ func (r *runtimeDir) childSocket(index int) (*os.File, error) {
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("socket of child %d: %w", index, err)
+		return nil, err
 	}
 	return f, nil
 }
 
+// removeSocket removes the file of a socket whose process is gone.
+func (r *runtimeDir) removeSocket(name string) {
+	_ = os.Remove(filepath.Join(r.children, name)) // it may be gone with the folder
+}
+
 // close removes what openRuntime made: first the control socket, so that no later command reaches
-// a master that is leaving, then the children's sockets, then the lock.
+// a master that is leaving, then the children's sockets, then the lock. While there is a child of an earlier master that a later one may
+// take over, its socket and the secret stay.
 func (r *runtimeDir) close() {
 	r.closing.Do(func() {
 		r.identity.remove(r.control)
 		_ = r.listener.Close()
-		if sockets, err := filepath.Glob(filepath.Join(r.children, "*.sock")); err == nil {
-			for _, s := range sockets {
-				_ = os.Remove(s)
-			}
+		for _, name := range r.made {
+			r.removeSocket(name)
+		}
+		if left, err := filepath.Glob(filepath.Join(r.children, "*.sock")); err == nil && len(left) == 0 {
+			_ = os.Remove(filepath.Join(r.children, secretName))
 		}
 		_ = os.Remove(r.children)
 		_ = r.folder.Close()

@@ -69,19 +69,19 @@ func TestRuntimeDir(t *testing.T) {
 	}
 	stale.SetUnlinkOnClose(false)
 	stale.Close()
-	r, err := openRuntime(path, "")
+	r, err := openRuntime(path, "", socketAccess{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.close()
-	if _, err := openRuntime(path, ""); err == nil || !strings.Contains(err.Error(), "another master (pid ") {
+	if _, err := openRuntime(path, "", socketAccess{}); err == nil || !strings.Contains(err.Error(), "another master (pid ") {
 		t.Errorf("a second one: %v", err)
 	}
 	// The same socket by way of another runtime directory.
-	if _, err := openRuntime(path, t.TempDir()); err == nil || !strings.Contains(err.Error(), "another master (pid ") {
+	if _, err := openRuntime(path, t.TempDir(), socketAccess{}); err == nil || !strings.Contains(err.Error(), "another master (pid ") {
 		t.Errorf("a second one with another folder: %v", err)
 	}
-	s, err := r.childSocket(0)
+	s, name, err := r.childSocket(0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,11 +91,20 @@ func TestRuntimeDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	again, err := r.childSocket(0) // a leftover is replaced
+	again, second, err := r.childSocket(0) // of another life beside it
 	if err != nil {
 		t.Fatal(err)
 	}
 	again.Close()
+	if name != "0.sock" || second != "0-2.sock" || !orphanSocket.MatchString(name) || !orphanSocket.MatchString(second) {
+		t.Errorf("the sockets of two lives are %s and %s", name, second)
+	}
+	r.removeSocket(name)
+	if f, again, err := r.childSocket(0); err != nil || again != name {
+		t.Errorf("the name of a socket that is gone is not used again: %s, %v", again, err)
+	} else {
+		f.Close()
+	}
 	// Another's file at our path is not removed.
 	if err := os.Rename(path, path+".old"); err != nil {
 		t.Fatal(err)
@@ -108,7 +117,7 @@ func TestRuntimeDir(t *testing.T) {
 	if _, err := os.Lstat(path); err != nil {
 		t.Error("another's file was removed")
 	}
-	if _, err := openRuntime(path, ""); err == nil || !strings.Contains(err.Error(), "is no socket") {
+	if _, err := openRuntime(path, "", socketAccess{}); err == nil || !strings.Contains(err.Error(), "is no socket") {
 		t.Errorf("a plain file: %v", err)
 	}
 }
@@ -122,12 +131,12 @@ func TestLongRuntimePath(t *testing.T) {
 		t.Skip("the temporary folder's path is too long")
 	}
 	path := filepath.Join(dir, strings.Repeat("d", rest), "control.sock")
-	r, err := openRuntime(path, "")
+	r, err := openRuntime(path, "", socketAccess{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.close()
-	s, err := r.childSocket(11)
+	s, _, err := r.childSocket(11)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,17 +4,30 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"go.uber.org/zap"
 )
 
 // catchSignals sends the signals that mean something to ch, and makes the others harmless. The
 // meanings are in docs/signals.md.
 func catchSignals(ch chan<- os.Signal) (release func()) {
 	// Ignored, and so in the children too: a log reader that goes away is an error of the write
-	// (FACTS 47); the terminal's own must neither stop a background master that writes to it (TTOU)
-	// nor be taken for an order (WINCH comes with every resize).
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH)
-	signal.Notify(ch, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	// (FACTS 47), and a WINCH comes with every resize of a terminal.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGWINCH)
+	meant := []os.Signal{syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2}
+	// A terminal sends these to a background process that uses it, which is no order.
+	if onTerminal() {
+		signal.Ignore(syscall.SIGTTIN, syscall.SIGTTOU)
+	} else {
+		meant = append(meant, syscall.SIGTTIN, syscall.SIGTTOU)
+	}
+	signal.Notify(ch, meant...)
 	return func() { signal.Stop(ch) }
+}
+
+// onTerminal reports whether a standard descriptor is a terminal.
+func onTerminal() bool {
+	return isTerminal(os.Stdin) || isTerminal(os.Stdout) || isTerminal(os.Stderr)
 }
 
 // onSignal gives one signal its meaning.
@@ -25,10 +38,22 @@ func (m *master) onSignal(s os.Signal) {
 	case syscall.SIGINT:
 		m.stop(true)
 	case syscall.SIGUSR1:
-		m.reopenLogs()
+		_ = m.reopenLogs() // it is in the log
 	case syscall.SIGHUP:
-		m.log.Warn("SIGHUP: reload is not available in this version; stop and start the server to change its configuration")
+		m.reload("SIGHUP", nil)
+	case syscall.SIGTTIN:
+		m.scaleBySignal("SIGTTIN", m.children()+1)
+	case syscall.SIGTTOU:
+		m.scaleBySignal("SIGTTOU", m.children()-1)
 	case syscall.SIGUSR2:
 		m.log.Warn("SIGUSR2: upgrade is not available in this version; stop and start the server to change its binary")
 	}
+}
+
+func (m *master) scaleBySignal(by string, children int) {
+	m.scale(children, by, func(err error) {
+		if err != nil {
+			m.log.Warn("the number of children stays as it is", zap.String("by", by), zap.Error(err))
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,38 +21,30 @@ import (
 // The start, all or nothing:
 //
 //  1. the configuration is read and resolved; every mistake is printed, and nothing was opened;
-//  2. the runtime directory, then every address is probed; every obstacle is printed;
+//  2. the runtime directory, the children of a dead master (adopt.go), then every address is probed that they do not hold; every obstacle
+//     is printed;
 //  3. shards, log files, the board and the children's sockets are opened;
 //  4. the program's own preparation runs, while the loop answers the operator;
 //  5. the loop starts the children, and admits them together once each is proved.
 
-// load reads and resolves the configuration and prints its diagnostics, one per line. ok is false
-// when it is refused.
-func load(o Options) (*configs.Config, *configs.Sources, bool) {
+// resolve reads the configuration and resolves it. Without errors among the diagnostics it can be used. Any goroutine.
+func resolve(o Options) (*configs.Config, *configs.Sources, configs.Diagnostics) {
 	sources := new(configs.Sources)
 	if o.Path != "" {
 		var diagnostics configs.Diagnostics
 		if sources, diagnostics = configs.Read(o.Path); diagnostics.HasErrors() {
-			printDiagnostics(o, diagnostics)
-			return nil, nil, false
+			return nil, nil, diagnostics
 		}
 	}
 	config, diagnostics := configs.Resolve(sources, o.Schema)
-	printDiagnostics(o, diagnostics)
-	return config, sources, !diagnostics.HasErrors()
-}
-
-func printDiagnostics(o Options, diagnostics configs.Diagnostics) {
-	for _, d := range diagnostics {
-		fmt.Fprintln(o.Stderr, d)
-	}
+	return config, sources, diagnostics
 }
 
 // open makes a master that is ready to run. After an error, which may hold several lines, nothing
 // is open.
 func open(o Options, config *configs.Config, sources *configs.Sources) (_ *master, err error) {
 	m := &master{
-		o: o, config: config, generation: 1,
+		o: o, config: config, generation: 1, lastGeneration: 1,
 		lives: map[*child]struct{}{}, bounds: defaultBounds, now: time.Now,
 		events: make(chan lifeEvent, 64), calls: make(chan func()),
 		done: make(chan struct{}), stopped: make(chan struct{}),
@@ -73,21 +66,54 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 	if err != nil {
 		return nil, err
 	}
+	children := config.Children
+	switch {
+	case o.Host != nil:
+		children = 1
+	case children == 0:
+		children = usableCores(os.DirFS("/"))
+	}
 	// Both are tried, so that one start reports all that is in its way.
-	problems := probeListeners(config.Listeners)
-	if m.runtime, err = openRuntime(path, config.Runtime); err != nil {
-		problems = append([]error{err}, problems...)
-	} else {
+	m.shards = new(shardSet)
+	undo = append(undo, m.shards.close)
+	warnings := m.meetSupervisor()
+	defer func() {
+		for _, w := range warnings { // not logged: the start is refused, and they may say why
+			fmt.Fprintln(o.Stderr, w)
+		}
+	}()
+	undo = append(undo, m.supervision.close, m.shards.inherited.close)
+	if m.runtime, err = openRuntime(path, config.Runtime, accessOf(config)); err == nil {
 		undo = append(undo, m.runtime.close)
 	}
-	if len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	if err != nil {
+		change, busy := m.shards.change(config.Listeners, children)
+		if busy == nil {
+			change.abandon()
+		}
+		return nil, errors.Join(err, busy)
 	}
 	if m.sink, err = newSink(config.Log, o.Stdout, o.Stderr); err != nil {
 		return nil, err
 	}
 	undo = append(undo, m.sink.close)
 	m.log = m.sink.log
+	undo = append(undo, m.abandonOrphans)
+	if o.Host == nil { // a single process cannot be their master
+		if err = m.findOrphans(); err != nil {
+			return nil, err
+		}
+		m.adoptShards(config.Listeners)
+	}
+	change, err := m.shards.change(config.Listeners, children)
+	if err != nil {
+		return nil, m.explain(err)
+	}
+	undo = append(undo, change.abandon)
+	for _, w := range warnings {
+		m.log.Warn(w)
+	}
+	warnings = nil
 	if m.accessLogs, err = openAccessLogs(config.Sites); err != nil {
 		return nil, err
 	}
@@ -96,29 +122,33 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 		return nil, err
 	}
 	undo = append(undo, func() { _ = m.sources.Close() })
-	children := config.Children
-	switch {
-	case o.Host != nil:
-		children = 1
-	case children == 0:
-		children = usableCores(os.DirFS("/"))
-	}
-	if m.shards, err = openShards(config.Listeners, children); err != nil {
+	if err = change.start(); err != nil {
 		return nil, err
 	}
-	undo = append(undo, m.shards.close)
-	for i := range children {
-		socket, err := m.runtime.childSocket(i)
-		if err != nil {
+	m.shards.commit(change)
+	if err = m.shards.mergeInherited(); err != nil {
+		return nil, err
+	}
+	slots := max(m.slotsFor(children), m.shards.most()) // of shards that were passed there may be more
+	if err = m.shards.complete(slots); err != nil {
+		return nil, err
+	}
+	for i := range slots {
+		s := &slot{index: i, due: m.born}
+		if i >= children {
+			s.retiring, s.due = true, time.Time{}
+		}
+		m.slots = append(m.slots, s)
+	}
+	if m.adoptCounters(); m.counters == nil {
+		if m.counters, err = o.Shared.Share(); err != nil {
 			return nil, err
 		}
-		undo = append(undo, func() { _ = socket.Close() })
-		m.slots = append(m.slots, &slot{index: i, socket: socket, due: m.born})
 	}
-	if m.counters, err = o.Shared.Share(); err != nil {
-		return nil, err
-	}
+	m.generation = m.generationAfter()
+	m.lastGeneration, m.firstGeneration = m.generation, m.generation
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.initHouse(m.born)
 	m.start = m.startReal(filepath.Base(o.Name), os.Environ(), credential)
 	if o.Host != nil {
 		m.start = m.startHosted(o.Host)
@@ -140,21 +170,30 @@ func (m *master) startReal(name string, env []string, credential *syscall.Creden
 	return func(c *child) (process, error) {
 		index := c.slot.index
 		return startChild(spawnSpec{
-			name: name, index: index, env: env, socket: c.slot.socket, credential: credential,
-			post: func(event any) { m.post(c, event) },
-			log:  m.sink.write,
-			output: func(pid int, stream string, line []byte, cut int) {
-				fields := []zap.Field{zap.Int("child", index), zap.Int("pid", pid), zap.String("stream", stream)}
-				if cut > 0 {
-					fields = append(fields, zap.Int("cut_bytes", cut))
-				}
-				if stream == "stderr" {
-					m.log.Warn(string(line), fields...)
-				} else {
-					m.log.Info(string(line), fields...)
-				}
-			},
+			name: name, index: index, env: env, socket: cmp.Or(c.socket, c.slot.socket), credential: credential,
+			post:   func(event any) { m.post(c, event) },
+			log:    m.sink.write,
+			output: m.printed(c),
 		})
+	}
+}
+
+// printed logs what a life prints.
+func (m *master) printed(c *child) printer {
+	who := zap.Int("child", c.slot.index)
+	if c.housekeeper() {
+		who = zap.String("process", control.RoleHousekeeper)
+	}
+	return func(pid int, stream string, line []byte, cut int) {
+		fields := []zap.Field{who, zap.Int("pid", pid), zap.String("stream", stream)}
+		if cut > 0 {
+			fields = append(fields, zap.Int("cut_bytes", cut))
+		}
+		if stream == "stderr" {
+			m.log.Warn(string(line), fields...)
+		} else {
+			m.log.Info(string(line), fields...)
+		}
 	}
 }
 
@@ -189,8 +228,11 @@ func (m *master) prepared(err error) {
 		m.fail(fmt.Sprintf("%s: %v", m.o.Name, err))
 	default:
 		for _, s := range m.slots {
-			s.due = m.now()
+			if !s.retiring && s.current == nil {
+				s.due = m.now()
+			}
 		}
+		m.alignOrphans()
 	}
 }
 
@@ -202,9 +244,12 @@ func (m *master) admit() {
 	}
 	if !m.admissions {
 		for _, s := range m.slots {
-			if s.faults == 0 && (s.current == nil || s.current.state != Proved) {
+			if s.faults == 0 && !s.retiring && !s.ready() {
 				return
 			}
+		}
+		if !m.houseOpens() {
+			return
 		}
 		m.admissions = true
 	}
@@ -216,6 +261,11 @@ func (m *master) admit() {
 	}
 }
 
+// ready reports whether the slot's child need not be waited for: it is proved, or serves already.
+func (s *slot) ready() bool {
+	return s.current != nil && (s.current.state == Proved || s.current.adopted && s.current.state == Serving)
+}
+
 // announce ends the start once every child that was admitted serves.
 func (m *master) announce() {
 	if m.phase != starting || !m.admissions {
@@ -224,7 +274,11 @@ func (m *master) announce() {
 	n := 0
 	for _, s := range m.slots {
 		switch {
+		case s.retiring:
 		case s.current != nil && s.current.state == Serving:
+			if m.unaligned(s.current) {
+				return
+			}
 			n++
 		case s.current != nil && s.current.state == Admitting:
 			return
@@ -236,6 +290,9 @@ func (m *master) announce() {
 	m.phase = serving
 	_, _ = fmt.Fprintln(m.sink.stdout, m.startLine(n))
 	m.log.Info("serving", zap.String("version", m.o.Version), zap.Int("children", n), zap.Uint64("generation", m.generation))
+	m.emit(EventServing, nil, m.startLine(n))
+	m.tellReady()
+	m.nextReload()
 }
 
 func (m *master) startLine(children int) string {
@@ -243,7 +300,7 @@ func (m *master) startLine(children int) string {
 	if children == 1 {
 		count = "1 child"
 	}
-	if all := len(m.slots); children < all {
+	if all := m.children(); children < all {
 		count = fmt.Sprintf("%d of %d children", children, all)
 	}
 	if m.o.Host != nil {
@@ -268,7 +325,7 @@ func (m *master) weighStart(failed *slot, how string) {
 	if m.admissions && slices.ContainsFunc(m.slots, func(s *slot) bool { return s.current != nil && s.current.state >= Proved }) {
 		return
 	}
-	if slices.ContainsFunc(m.slots, func(s *slot) bool { return s.faults == 0 }) {
+	if slices.ContainsFunc(m.slots, func(s *slot) bool { return s.faults == 0 && !s.retiring }) {
 		return
 	}
 	m.fail(fmt.Sprintf("%s: no child could start; child %d %s", m.o.Name, failed.index, how))
@@ -280,6 +337,7 @@ func (m *master) fail(message string) {
 		return
 	}
 	m.failure, m.code = message, exitRefused
+	m.letGo()
 	m.stop(true)
 }
 
@@ -320,14 +378,17 @@ func (l *logFiles) close() {
 }
 
 // reopenLogs opens the log files anew and gives the new ones to the children. A file that cannot
-// be opened keeps its old descriptor.
-func (m *master) reopenLogs() {
+// be opened keeps its old descriptor, and is in the error.
+func (m *master) reopenLogs() error {
+	var problems []error
 	if err := m.sink.reopen(); err != nil {
+		problems = append(problems, err)
 		m.log.Error("log file is not reopened", zap.Error(err))
 	}
 	for i, name := range m.accessLogs.names {
 		f, err := openLog(name)
 		if err != nil {
+			problems = append(problems, fmt.Errorf("access log: %w", err))
 			m.log.Error("access log file is not reopened", zap.Error(err))
 			continue
 		}
@@ -335,8 +396,9 @@ func (m *master) reopenLogs() {
 		m.accessLogs.files[i] = f
 	}
 	m.log.Info("log files are reopened")
+	m.emit(EventLogsReopened, nil, fmt.Sprintf("%d access log files and the log", len(m.accessLogs.names)))
 	if len(m.accessLogs.names) == 0 {
-		return
+		return errors.Join(problems...)
 	}
 	var fds []int
 	for _, f := range m.accessLogs.files {
@@ -346,6 +408,8 @@ func (m *master) reopenLogs() {
 		// A child that has not got the files yet gets the new ones with prepare.
 		if c.state > Starting && c.state < Ending {
 			c.proc.Send(&control.ReopenLogs{Files: m.accessLogs.names}, fds...)
+			c.unopened++
 		}
 	}
+	return errors.Join(problems...)
 }

@@ -21,14 +21,25 @@ const (
 
 // slot is the place of a child: what stays when a life ends. Owner: the loop.
 type slot struct {
-	index    int
-	socket   childListener // the listening socket that every life inherits
-	current  *child        // nil: nothing runs, and due says when something will
-	due      time.Time     // of the next start; zero: none
-	faults   int           // in a row, of the child's own
-	restarts uint64        // lives after the first
+	index   int
+	socket  childListener // the housekeeper's; a child's is its life's own
+	current *child        // nil: nothing runs, and due says when something will
+	heir    *child        // is being brought up to take current's place; nil: none
+	waiting []func(error) // wait for the heir
+	due     time.Time     // of the next start; zero: none
+	keeper  *slot         // holds the shards meanwhile; nil: nobody has to, or nobody can
+	fresh   bool          // no life of it has served yet
+
+	retiring bool      // the slot is beyond the number of children
+	parked   time.Time // of a retiring one: until when its keeper goes on; zero: its own life has still to return the shards
+	gone     bool      // of a retiring one: its shards are only awaited, to be closed
+
+	faults   int    // in a row, of the child's own
+	restarts uint64 // lives after the first
 	starts   uint64
 	lastEnd  string // how the last life ended, in words
+
+	slotHealth
 }
 
 // verdict is what a life's end was.
@@ -47,8 +58,11 @@ const (
 // judge says what a life's end was, in a verdict and in words.
 func judge(c *child) (verdict, string) {
 	how := describe(c.status)
-	if !c.exited {
+	switch {
+	case !c.exited:
 		how = "is still there"
+	case c.unknown:
+		how = "has ended (its master was another process)"
 	}
 	switch {
 	case c.failed != nil:
@@ -57,6 +71,8 @@ func judge(c *child) (verdict, string) {
 		return ownFault, "was killed by the master: " + c.fault
 	case c.asked:
 		return asked, how
+	case c.unknown:
+		return fromOutside, how
 	case c.served.IsZero() && c.told == nil && c.status.Exited() && c.status.ExitStatus() == 0: // it has not even said hello
 		return ownFault, "ended before it served: its main function returns, or exits, without calling Main"
 	case c.served.IsZero():
@@ -88,18 +104,25 @@ func describe(s syscall.WaitStatus) string {
 
 // ended closes a life and fills its place, now or later.
 func (m *master) ended(c *child) {
+	if c.housekeeper() {
+		m.endedHousekeeper(c)
+		return
+	}
 	if c.state != Ending {
 		m.enter(c, Ending, 0)
 	}
 	m.enter(c, Ended, 0)
 	c.proc.Release()
+	m.removeSocket(c)
 	delete(m.lives, c)
 	m.answerInquiries()
 	v, how := judge(c)
+	m.foldBoard(c)
+	m.lostVoter(c, v, how)
 	s := c.slot
 	s.lastEnd = how
-	replaced := s.current != c
-	if !replaced {
+	replaced := s.current != c && s.heir != c
+	if s.current == c {
 		s.current = nil
 	}
 	if m.phase == stopping {
@@ -113,8 +136,15 @@ func (m *master) ended(c *child) {
 		return
 	}
 	fields := append(c.fields(), zap.String("how", how))
-	if replaced {
+	m.emit(EventChildEnded, c, how)
+	if replaced || s.retiring {
 		m.log.Info("child that was replaced has ended", fields...)
+		return
+	}
+	if s.heir == c {
+		s.heir = nil
+		m.log.Error("the successor of a child has failed; the child stays", fields...)
+		m.heirLost(s, how)
 		return
 	}
 	if m.phase == starting && c.failed != nil {
@@ -134,7 +164,10 @@ func (m *master) ended(c *child) {
 	} else {
 		m.log.Warn("child was ended from outside; its successor starts at once", fields...)
 	}
-	m.replace(s, wait)
+	if wait > 0 {
+		m.emit(EventCrashLoop, c, fmt.Sprintf("%d faults in a row; the next start comes after %v", s.faults, wait))
+	}
+	m.succeed(s, wait)
 	m.weighStart(s, how)
 }
 
@@ -165,13 +198,18 @@ func backOff(faults int) time.Duration {
 	return wait
 }
 
-// replace plans the next life of a slot; the next tick starts it.
-func (m *master) replace(s *slot, wait time.Duration) {
-	s.current = nil
-	s.due = m.now().Add(wait)
+// succeed fills the place of a life that has gone: with the heir, if there is one, else with one that the next tick starts after wait.
+func (m *master) succeed(s *slot, wait time.Duration) {
+	if s.current = s.heir; s.heir != nil {
+		s.heir.heir, s.heir = false, nil
+		return
+	}
+	if !s.retiring {
+		s.due = m.now().Add(wait)
+	}
 }
 
-// spawn starts a life, unless too many have been started within the last second.
+// spawn starts the current life of a slot, unless too many have been started within the last second.
 func (m *master) spawn(s *slot) {
 	now := m.now()
 	if s.starts > 0 {
@@ -183,8 +221,7 @@ func (m *master) spawn(s *slot) {
 	}
 	s.starts++
 	s.due = time.Time{}
-	c := &child{slot: s, state: Starting, since: now, born: now, due: now.Add(m.bounds.answer)}
-	proc, err := m.start(c)
+	c, err := m.begin(s)
 	if err != nil {
 		s.faults++
 		wait := backOff(s.faults)
@@ -194,10 +231,32 @@ func (m *master) spawn(s *slot) {
 		m.weighStart(s, s.lastEnd)
 		return
 	}
-	c.proc = proc
 	s.current = c
+}
+
+// begin starts a life.
+func (m *master) begin(s *slot) (*child, error) {
+	now := m.now()
+	c := &child{slot: s, state: Starting, since: now, born: now, due: now.Add(m.bounds.answer), leases: leases{held: map[shardID]lease{}}}
+	if err := m.newBoard(c); err != nil {
+		return nil, err
+	}
+	err := m.makeSocket(c)
+	if err == nil {
+		c.proc, err = m.start(c)
+	}
+	if c.socket != nil {
+		_ = c.socket.Close() // the child has it: with its end, nobody listens there any more
+		c.socket = nil
+	}
+	if err != nil {
+		m.removeSocket(c)
+		m.foldBoard(c)
+		return nil, err
+	}
 	m.lives[c] = struct{}{}
 	m.log.Debug("child is started", c.fields()...)
+	return c, nil
 }
 
 // pace remembers the last starts, so that a storm of kills cannot keep the machine busy with

@@ -34,10 +34,16 @@ func (m *master) watchValues() {
 // sendBoard gives a child what the program shares, with the present texts.
 func (m *master) sendBoard(c *child) {
 	b := &control.Board{Counters: m.o.Shared.Counters()}
+	if m.runtime != nil {
+		b.Secret = m.runtime.secret
+	}
 	for _, v := range m.o.Shared.Values() {
 		b.Values = append(b.Values, v.Name())
 	}
 	var fds []int
+	if !c.housekeeper() {
+		fds = m.boardFiles(c)
+	}
 	if m.counters != nil {
 		fds = append(fds, int(m.counters.File().Fd()))
 	}
@@ -62,6 +68,9 @@ func (c *child) tell(values []*board.Value) bool {
 
 func (m *master) tellAll() {
 	for c := range m.lives {
+		m.tellNext(c)
+	}
+	if c := m.house.slot.current; c != nil {
 		m.tellNext(c)
 	}
 }

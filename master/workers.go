@@ -1,8 +1,6 @@
 package master
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 
@@ -40,64 +38,44 @@ type Workers struct {
 // Configured reports whether the numbers are those of the configuration.
 func (w *Workers) Configured() bool { return w.Min == w.ConfiguredMin && w.Max == w.ConfiguredMax }
 
-func (o *operator) workers(w http.ResponseWriter, _ *http.Request) {
-	var answer Workers
-	if !o.m.do(func() { answer = o.m.workersNow() }) {
-		reply(w, http.StatusServiceUnavailable, errorReply{"the master has stopped"})
-		return
+func (o *operator) workers(w http.ResponseWriter, r *http.Request) {
+	if answer, ok := now(o, w, r, o.m.workersNow); ok {
+		reply(w, http.StatusOK, answer)
 	}
-	reply(w, http.StatusOK, answer)
 }
 
 func (o *operator) setWorkers(w http.ResponseWriter, r *http.Request) {
-	request, err := o.takeWorkers(w, r)
-	if err != nil {
-		reply(w, http.StatusBadRequest, errorReply{err.Error()})
-		return
-	}
-	type outcome struct {
-		workers Workers
-		late    int
-	}
-	answer := make(chan outcome, 1)
-	done := o.m.do(func() {
-		o.m.resize(request, func(late int) { answer <- outcome{o.m.workersNow(), late} })
-	})
-	if !done {
-		reply(w, http.StatusServiceUnavailable, errorReply{"the master has stopped"})
-		return
-	}
-	select {
-	case a := <-answer:
-		if a.late > 0 {
-			reply(w, http.StatusGatewayTimeout, errorReply{fmt.Sprintf("workers: set, but %d of the children have not said so in time", a.late)})
-			return
-		}
-		reply(w, http.StatusOK, a.workers)
-	case <-o.m.done:
-		reply(w, http.StatusServiceUnavailable, errorReply{"the master has stopped"})
-	case <-r.Context().Done():
-	}
-}
-
-// takeWorkers reads the body of PUT /v1/workers.
-func (o *operator) takeWorkers(w http.ResponseWriter, r *http.Request) (WorkersRequest, error) {
 	var body struct {
 		Min *int `json:"min"`
 		Max *int `json:"max"`
 	}
-	err := take(w, r, &body)
-	wrongType, isType := errors.AsType[*json.UnmarshalTypeError](err)
-	switch {
-	case isType && wrongType.Field != "":
-		return WorkersRequest{}, fmt.Errorf("workers: %s must be a whole number, and is a %s", wrongType.Field, wrongType.Value)
-	case err != nil:
-		return WorkersRequest{}, fmt.Errorf("workers: %w", err)
-	case body.Min == nil || body.Max == nil:
-		return WorkersRequest{}, errors.New(`workers: both numbers are needed, such as {"min": 2, "max": 64}`)
+	if !take(w, r, "workers", &body) {
+		return
+	}
+	if body.Min == nil || body.Max == nil {
+		refuse(w, http.StatusBadRequest, `workers: both numbers are needed, such as {"min": 2, "max": 64}`)
+		return
 	}
 	request := WorkersRequest{Min: *body.Min, Max: *body.Max}
-	return request, request.Check(o.m.o.Schema.Workers)
+	if err := request.Check(o.m.o.Schema.Workers); err != nil {
+		refuse(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	by := peerIn(r.Context()).String()
+	type outcome struct {
+		workers Workers
+		late    int
+	}
+	end, ok := await(o, w, r, func(answer func(outcome)) {
+		o.m.resize(request, by, func(late int) { answer(outcome{o.m.workersNow(), late}) })
+	})
+	switch {
+	case !ok:
+	case end.late > 0:
+		refuse(w, http.StatusGatewayTimeout, fmt.Sprintf("workers: set, but %d of the children have not said so in time", end.late))
+	default:
+		reply(w, http.StatusOK, end.workers)
+	}
 }
 
 // workersNow are the numbers that hold.
@@ -112,24 +90,17 @@ func (m *master) workersNow() Workers {
 }
 
 // resize sets the numbers. done is called once the children have them, with the number of those that have not said so within the bound.
-func (m *master) resize(r WorkersRequest, done func(late int)) {
-	m.log.Info("the numbers of workers are set on the control socket", zap.Int("min", r.Min), zap.Int("max", r.Max))
+func (m *master) resize(r WorkersRequest, by string, done func(late int)) {
+	m.log.Info("the numbers of workers are set", zap.Int("min", r.Min), zap.Int("max", r.Max), zap.String("by", by))
 	m.workers = &control.Resize{Min: r.Min, Max: r.Max}
+	m.emit(EventWorkers, nil, fmt.Sprintf("%d to %d in each child, %s", r.Min, r.Max, by))
 	for c := range m.lives {
 		if c.resizable() {
 			m.sendWorkers(c)
 		}
 	}
 	open := func(c *child) bool { return c.resizable() && c.unresized > 0 }
-	m.inquire(m.bounds.resize, open, func() {
-		late := 0
-		for c := range m.lives {
-			if open(c) {
-				late++
-			}
-		}
-		done(late)
-	})
+	m.inquire(m.bounds.resize, open, func() { done(m.count(open)) })
 }
 
 // resizable: it has committed its generation; one that has not is told when it has.

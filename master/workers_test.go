@@ -58,7 +58,7 @@ func TestResizeReachesEveryChild(t *testing.T) {
 	var late []int
 	resize := func(least, most int) {
 		late = nil
-		f.resize(WorkersRequest{Min: least, Max: most}, func(n int) { late = append(late, n) })
+		f.resize(WorkersRequest{Min: least, Max: most}, "a test", func(n int) { late = append(late, n) })
 	}
 	want := func(c *child, numbers ...control.Resize) {
 		t.Helper()

@@ -22,7 +22,8 @@ type Instance struct {
 	Handler web.Handler
 	// Pool runs Handler.Serve; nil: the child's own pool.
 	Pool *worker.Pool
-	// Close is called once, after the generation's last exchange; nil: nothing to do.
+	// Close is called once, when nothing goes on under the generation any more: each of its handlers has returned, each response has left or
+	// was given up, each PushStream has ended, and each connection that a handler has detached or hijacked is closed. nil: nothing to do.
 	Close func()
 }
 

@@ -36,7 +36,7 @@ func (s *PushStream) Push(p []byte) error { return s.pusher.Push(p) }
 func (s *PushStream) Close() error { return s.pusher.Close() }
 
 // Done is closed when the stream is over, by Close or because the client has gone: it has left, it took what was sent slower than
-// limits.write_rate, or the child's drain_timeout was over.
+// limits.write_rate, the child's drain_timeout was over, or after a reload retired_generations or retired_timeout has ended it.
 func (s *PushStream) Done() <-chan struct{} { return s.pusher.Done() }
 
 // Draining is closed when the server begins to drain: the program should say what is left to say and close its streams, so that their

@@ -272,6 +272,10 @@ func closeSource(r io.Reader) {
 // Detach takes the connection out of the server: the handler gets it with the bytes that were received behind the request, and owns
 // it from now on. Nothing more is sent for this exchange: Write reports ErrCommitted. It fails while earlier responses of the connection
 // are unsent, in a NonBlocking handler, and where there is no connection (tests).
+//
+// The connection must be closed when it is not needed any more: until then it holds the configuration that its handler was made for, as
+// the handler does. At the end of a drain, and when that configuration is ended (retired_generations, retired_timeout), the server closes
+// it, and ends the context of a handler that still runs.
 func (w *Response) Detach() (net.Conn, []byte, error) {
 	if w.stream {
 		return nil, nil, ErrCommitted

@@ -49,8 +49,9 @@ const DefaultIdle = 10 * time.Second
 //
 // All methods are safe for concurrent use and never wait for a task.
 type Pool struct {
-	options Options
-	done    chan struct{}
+	name     string
+	panicked func(task Task, value any, stack []byte) // may be nil
+	done     chan struct{}
 
 	mu       sync.Mutex
 	queue    list
@@ -59,11 +60,13 @@ type Pool struct {
 	alive    int       // goroutines
 	busy     int       // running a task
 	min, max int
-	waking   int    // workers woken or started for the queue that have not looked at it yet
-	wakes    int    // how many that may be
-	closed   bool   // no job is accepted any more
-	ended    bool   // done is closed
-	turn     uint64 // of the reaper, two per Idle
+	room     int           // jobs that may wait beyond max
+	idleFor  time.Duration // Options.Idle
+	waking   int           // workers woken or started for the queue that have not looked at it yet
+	wakes    int           // how many that may be
+	closed   bool          // no job is accepted any more
+	ended    bool          // done is closed
+	turn     uint64        // of the reaper, two per Idle
 	reaper   *time.Timer
 	reaping  bool // the reaper's timer is armed
 	counts   counts
@@ -101,14 +104,10 @@ type Stats struct {
 
 // New starts a pool with Min idle workers.
 func New(o Options) *Pool {
-	if o.Idle <= 0 {
-		o.Idle = DefaultIdle
-	}
-	o.Queue = max(0, o.Queue)
-	p := &Pool{options: o, done: make(chan struct{}), wakes: runtime.GOMAXPROCS(0)}
+	p := &Pool{name: o.Name, panicked: o.Panic, done: make(chan struct{})}
 	p.reaper = time.AfterFunc(time.Hour, p.reap)
 	p.reaper.Stop()
-	p.Resize(o.Min, o.Max)
+	p.Resize(o)
 	return p
 }
 
@@ -133,7 +132,7 @@ func (p *Pool) Offer(j *Job) bool {
 
 // offerLocked queues a job if there is room.
 func (p *Pool) offerLocked(j *Job) bool {
-	if p.closed || p.busy+p.queue.length >= p.max+p.options.Queue {
+	if p.closed || p.busy+p.queue.length >= p.max+p.room {
 		return false
 	}
 	p.queue.push(j)
@@ -169,29 +168,38 @@ func (p *Pool) Excuse(j *Job) {
 	p.wakeLocked()
 }
 
-// Resize sets the limits of Options anew. More workers are started up to min; those
-// above max go, an idle one now and a busy one after its task. What is queued stays
-// queued, even if it is now too much.
-func (p *Pool) Resize(min, max int) {
-	if max < 1 {
-		max = 1
-	}
-	if min < 0 {
-		min = 0
-	}
-	if min > max {
-		min = max
-	}
+// Resize sets the Min, Max, Queue and Idle of o anew; the pool keeps its Name and Panic.
+// More workers are started up to Min; those above Max go, an idle one now and a busy one
+// after its task. What is queued stays queued, even if it is now too much.
+func (p *Pool) Resize(o Options) {
+	o = o.bounded()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.min, p.max = min, max
+	p.min, p.max, p.room = o.Min, o.Max, o.Queue
+	p.wakes = runtime.GOMAXPROCS(0)
+	shorter := o.Idle < p.idleFor
+	p.idleFor = o.Idle
 	if p.closed {
 		return
 	}
-	p.dismissLocked(p.workers - max)
+	p.dismissLocked(p.workers - p.max)
 	p.fillLocked()
 	p.wakeLocked()
+	if shorter && p.reaping { // a timer that was set for longer would keep them so long once more
+		p.reaper.Reset(p.period())
+	}
 	p.armLocked()
+}
+
+// bounded returns o with every number within its bounds.
+func (o Options) bounded() Options {
+	o.Max = max(1, o.Max)
+	o.Min = min(max(0, o.Min), o.Max)
+	o.Queue = max(0, o.Queue)
+	if o.Idle <= 0 {
+		o.Idle = DefaultIdle
+	}
+	return o
 }
 
 // Stats returns the pool's numbers.
@@ -199,7 +207,7 @@ func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Stats{
-		Name: p.options.Name, Min: p.min, Max: p.max,
+		Name: p.name, Min: p.min, Max: p.max,
 		Workers: p.workers, Idle: len(p.idle), Busy: p.busy, Queued: p.queue.length,
 		Started: p.counts.started, Rejected: p.counts.rejected, Removed: p.counts.removed,
 		Panicked: p.counts.panicked, Spawned: p.counts.spawned, Excused: p.counts.excused,
@@ -355,8 +363,8 @@ func (p *Pool) report(task Task, value any, stack []byte) {
 	p.mu.Lock()
 	p.counts.panicked++
 	p.mu.Unlock()
-	if p.options.Panic != nil {
-		p.options.Panic(task, value, stack)
+	if p.panicked != nil {
+		p.panicked(task, value, stack)
 	}
 }
 
@@ -390,9 +398,12 @@ func (p *Pool) endLocked() {
 func (p *Pool) armLocked() {
 	if !p.reaping && !p.closed && p.workers > p.min {
 		p.reaping = true
-		p.reaper.Reset((p.options.Idle + 1) / 2)
+		p.reaper.Reset(p.period())
 	}
 }
+
+// period is a turn of the reaper.
+func (p *Pool) period() time.Duration { return (p.idleFor + 1) / 2 }
 
 // reap lets those go that have been idle for three turns, which is at least Idle: the
 // first was under way when they became idle.

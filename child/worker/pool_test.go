@@ -224,6 +224,10 @@ func TestPoolRemoveAfterClose(t *testing.T) {
 	})
 }
 
+func sized(least, most int) Options {
+	return Options{Min: least, Max: most, Queue: 10, Idle: time.Second}
+}
+
 func TestPoolResize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(Options{Min: 1, Max: 2, Queue: 10, Idle: time.Second})
@@ -231,12 +235,12 @@ func TestPoolResize(t *testing.T) {
 		for range 10 {
 			p.Submit(job(func() { <-release }))
 		}
-		p.Resize(2, 6)
+		p.Resize(sized(2, 6))
 		synctest.Wait()
 		if s := p.Stats(); s.Busy != 6 || s.Queued != 4 {
 			t.Errorf("raised: %+v", s)
 		}
-		p.Resize(0, 3)
+		p.Resize(sized(0, 3))
 		if s := p.Stats(); s.Busy != 6 || s.Workers != 6 {
 			t.Errorf("lowered while busy: %+v", s)
 		}
@@ -245,12 +249,12 @@ func TestPoolResize(t *testing.T) {
 		if s := p.Stats(); s.Workers > 3 || s.Started != 10 {
 			t.Errorf("lowered: %+v", s)
 		}
-		p.Resize(5, 5)
+		p.Resize(sized(5, 5))
 		synctest.Wait()
 		if s := p.Stats(); s.Idle != 5 || s.Workers != 5 {
 			t.Errorf("minimum raised: %+v", s)
 		}
-		p.Resize(0, 2)
+		p.Resize(sized(0, 2))
 		synctest.Wait()
 		if s := p.Stats(); s.Idle != 2 || s.Workers != 2 {
 			t.Errorf("lowered while idle: %+v", s)
@@ -260,9 +264,45 @@ func TestPoolResize(t *testing.T) {
 		if s := p.Stats(); s.Workers != 0 {
 			t.Errorf("after Idle: %+v", s)
 		}
-		p.Resize(9, -1)
+		p.Resize(sized(9, -1))
 		if s := p.Stats(); s.Max != 1 || s.Min != 1 {
 			t.Errorf("nonsense: %+v", s)
+		}
+		end(t, p)
+	})
+}
+
+// The queue and the time that idle workers stay are set anew too.
+func TestPoolResizeOfQueueAndIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Options{Max: 2, Queue: 1, Idle: time.Hour})
+		release := make(chan struct{})
+		taken := func() (n int) {
+			for p.Submit(job(func() { <-release })) {
+				n++
+			}
+			return n
+		}
+		if n := taken(); n != 3 {
+			t.Errorf("%d were taken", n)
+		}
+		p.Resize(Options{Max: 2, Queue: 4, Idle: time.Hour})
+		if n := taken(); n != 3 {
+			t.Errorf("%d more were taken", n)
+		}
+		p.Resize(Options{Max: 2, Queue: -1, Idle: time.Hour})
+		synctest.Wait()
+		if n, s := taken(), p.Stats(); n != 0 || s.Busy != 2 || s.Queued != 4 {
+			t.Errorf("%d were taken: %+v", n, s)
+		}
+		close(release)
+		synctest.Wait()
+		time.Sleep(50 * time.Minute) // the reaper is set for long
+		p.Resize(Options{Max: 2, Idle: time.Second})
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if s := p.Stats(); s.Workers != 0 || s.Started != 6 {
+			t.Errorf("after a shorter Idle: %+v", s)
 		}
 		end(t, p)
 	})
@@ -395,7 +435,7 @@ func TestPoolStress(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				p.Resize(rand.IntN(4), rand.IntN(10))
+				p.Resize(sized(rand.IntN(4), rand.IntN(10)))
 				p.Stats()
 				runtime.Gosched()
 			}

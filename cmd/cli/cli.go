@@ -49,6 +49,8 @@ func Main(p Program) int {
 	switch role := control.Role(); role {
 	case control.RoleChild:
 		return child.Run(childOptions(p))
+	case control.RoleHousekeeper:
+		return child.RunHousekeeper(childOptions(p))
 	case roleMaster, "":
 		os.Unsetenv(control.EnvRole)
 		a := &app{program: p, schema: schema(p), stdout: os.Stdout, stderr: os.Stderr, supervised: role == roleMaster, master: master.Run}
@@ -108,7 +110,9 @@ func schema(p Program) *configs.Schema {
 		NoFile:      len(p.Code) > 0,
 	}
 	for _, m := range p.Modules {
-		s.Modules = append(s.Modules, m.Spec())
+		spec := m.Spec()
+		_, spec.Chores = m.(module.Housekeeper)
+		s.Modules = append(s.Modules, spec)
 	}
 	for _, m := range p.Middleware {
 		s.Middleware = append(s.Middleware, m.Spec())
@@ -171,8 +175,18 @@ func Command(p Program) *cobra.Command {
 	return (&app{program: p, schema: schema(p), stdout: os.Stdout, stderr: os.Stderr, master: master.Run}).command()
 }
 
+// The groups of commands in the help.
+const (
+	groupServe  = "serve"
+	groupLook   = "look"
+	groupChange = "change"
+	groupOther  = "other"
+)
+
 func (a *app) command() *cobra.Command {
 	name := a.program.Name
+	var test *bool
+	var signal *string
 	root := &cobra.Command{
 		Use:   name,
 		Short: a.program.Short,
@@ -183,11 +197,15 @@ The configuration is -c FILE, else %[3]s. Commands that talk to a running
 master find it by --control, else by the environment variable TINED_CONTROL, else by the
 configuration, else at the default place.
 
+For those who are used to it: -t is check, and -s reload, -s quit, -s stop and -s reopen are
+reload, stop, stop --fast and reopen-logs.
+
 Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 4 timed out.`, name, a.program.Short, a.program.DefaultConfig),
 		Example: fmt.Sprintf(`  %[1]s check -c %[1]s.hcl    is the configuration right?
   %[1]s run -c %[1]s.hcl      serve it, until ^C
   %[1]s status -c %[1]s.hcl   what is running
+  %[1]s reload -c %[1]s.hcl   bring it to the file as it is now
   %[1]s stop -c %[1]s.hcl     finish what is in flight, then end`, name),
 		Args:          noArguments,
 		SilenceErrors: true,
@@ -195,6 +213,9 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 		SuggestionsMinimumDistance: 2,
 		SilenceUsage:               true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if done, err := a.habitual(cmd, *test, *signal); done {
+				return err
+			}
 			// A program with routes in code is a server; bin/tined is a tool that serves when told to.
 			if len(a.program.Code) > 0 {
 				return a.serve(false, a.byGoRun())
@@ -211,7 +232,26 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 	flags.StringVarP(&a.config, "config", "c", "", fmt.Sprintf("configuration `FILE` (default %s)", a.program.DefaultConfig))
 	flags.StringVar(&a.control, "control", "", "`PATH` of the master's control socket (default: $TINED_CONTROL, else as configured)")
 	_ = root.MarkPersistentFlagFilename("config", "hcl", "json") // it fails only for a flag that does not exist
-	root.AddCommand(a.runCommand(), a.checkCommand(), a.statusCommand(), a.workersCommand(), a.stopCommand(), a.versionCommand())
+	test, signal = habitFlags(root)
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{groupServe, "Serve:", []*cobra.Command{a.runCommand(), a.checkCommand(), a.stopCommand()}},
+		{groupLook, "Look at what runs:", []*cobra.Command{a.statusCommand(), a.eventsCommand(), a.planCommand()}},
+		{groupChange, "Change what runs:", []*cobra.Command{
+			a.reloadCommand(), a.scaleCommand(), a.restartCommand(), a.workersCommand(), a.logLevelCommand(), a.reopenCommand(),
+		}},
+		{groupOther, "Other:", []*cobra.Command{a.versionCommand()}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.id
+			root.AddCommand(cmd)
+		}
+	}
+	root.SetHelpCommandGroupID(groupOther)
+	root.SetCompletionCommandGroupID(groupOther)
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.RunE = failing(cmd.RunE)
 	}

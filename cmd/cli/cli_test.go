@@ -155,16 +155,6 @@ func TestControlPath(t *testing.T) {
 	})
 }
 
-func TestNotRunning(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "none.sock")
-	for _, args := range [][]string{{"status"}, {"status", "--json"}, {"stop"}, {"stop", "--wait", "--fast"}, {"workers"}, {"workers", "0", "1"}} {
-		status, stdout, stderr, _ := call(t, bare(t), append(args, "--control", path)...)
-		if status != exitNotRunning || stdout != "" || !strings.Contains(stderr, path) {
-			t.Errorf("%q: %d %q %q", args, status, stdout, stderr)
-		}
-	}
-}
-
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"nonsense"}, {"--nonsense"}, {"run", "more"}, {"run", "--nonsense"}, {"check", "a", "b"}, {"check", "-c", "a", "b"},
@@ -172,6 +162,12 @@ func TestUsage(t *testing.T) {
 		{"stop", "--wait", "--timeout", "soon"}, {"version", "more"}, {"run", "-c"}, {"completion", "nonsense"}, {"help", "nonsense"},
 		{"workers", "1"}, {"workers", "1", "2", "3"}, {"workers", "1", "two"}, {"workers", "2", "1"}, {"workers", "0", "0"}, {"workers", "--", "-1", "2"},
 		{"workers", "1", "100001"}, {"workers", "1", "99999999999999999999"},
+		{"reload", "more"}, {"reload", "--wait", "--no-wait"}, {"reload", "--no-wait", "--timeout", "1s"}, {"reload", "--timeout", "-1s"},
+		{"plan", "more"}, {"scale"}, {"scale", "0"}, {"scale", "1025"}, {"scale", "many"}, {"scale", "2", "3"}, {"scale", "--", "-1"},
+		{"scale", "2", "--timeout", "-1s"}, {"restart"}, {"restart", "one"}, {"restart", "--", "-1"}, {"restart", "0", "1"},
+		{"restart", "0", "--timeout", "1s"}, {"events", "more"}, {"events", "--since", "x"}, {"log-level", "loud"}, {"log-level", "info", "more"},
+		{"reopen-logs", "more"}, {"status", "--watch", "often"}, {"status", "--watch=0s"}, {"status", "--watch", "-1s"}, {"status", "--watch", "1s", "2s"},
+		{"status", "--watch=1s", "1s"}, {"-s", "start"}, {"-s", ""}, {"-t", "-s", "reload"}, {"-t", "more"}, {"-s"},
 	} {
 		status, stdout, stderr, asked := call(t, bare(t), args...)
 		if status != exitUsage || stdout != "" || asked != nil || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--help`") {

@@ -44,5 +44,10 @@ func (p Program) host() func(index int, conn *control.Conn) int {
 	childIndex.Store(0)
 	o := childOptions(p)
 	o.Hosted, o.Shared = true, nil
-	return func(index int, conn *control.Conn) int { return child.Serve(o, index, conn) }
+	return func(index int, conn *control.Conn) int {
+		if index == control.Housekeeper {
+			return child.ServeHousekeeper(o, conn)
+		}
+		return child.Serve(o, index, conn)
+	}
 }

@@ -38,7 +38,8 @@ replaces its child, and only one core is served. It is the default under `+"`go 
 		Example: fmt.Sprintf(`  %[1]s run -c ./%[1]s.hcl
   %[1]s run -c ./%[1]s.hcl --control ./%[1]s.sock
   %[1]s run --supervised -c ./%[1]s.hcl`, name),
-		Args: noArguments,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("single-process") {
 				single = a.byGoRun()

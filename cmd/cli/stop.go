@@ -10,10 +10,14 @@ import (
 	"github.com/tined/tined/master"
 )
 
+// stopping says how to stop.
+type stopping struct {
+	wait, fast bool
+	timeout    time.Duration // with wait; 0: never
+}
+
 func (a *app) stopCommand() *cobra.Command {
-	var request master.StopRequest
-	var timeout time.Duration
-	name := a.program.Name
+	var how stopping
 	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the server",
@@ -23,38 +27,39 @@ the master has ended and another can start. With --fast nothing is finished.
 The status is 3 when no master is running, 4 when --timeout has passed; the stop goes
 on then.`,
 		Example: fmt.Sprintf(`  %[1]s stop --wait
-  %[1]s stop --wait --timeout 10s || %[1]s stop --fast --wait`, name),
+  %[1]s stop --wait --timeout 10s || %[1]s stop --fast --wait`, a.program.Name),
 		Args: func(cmd *cobra.Command, args []string) error {
-			if cmd.Flags().Changed("timeout") && !request.Wait {
+			if cmd.Flags().Changed("timeout") && !how.wait {
 				return failure(exitUsage, "--timeout is for --wait; add --wait")
 			}
-			if timeout < 0 {
-				return failure(exitUsage, "--timeout %s is negative; write for example 30s", timeout)
+			if how.timeout < 0 {
+				return failure(exitUsage, "--timeout %s is negative; write for example 30s", how.timeout)
 			}
 			return noArguments(cmd, args)
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !request.Wait {
-				timeout = answerBound
-			}
-			ctx := cmd.Context()
-			if timeout > 0 {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, timeout)
-				defer cancel()
-			}
-			return a.ask(func(c *master.Client) error {
-				reply, err := c.Stop(ctx, request)
-				if err != nil {
-					return err
-				}
-				return a.printf("%s: %s\n", name, reply.State)
-			})
-		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.stop(cmd.Context(), how) },
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&request.Wait, "wait", false, "return when the master has ended")
-	flags.BoolVar(&request.Fast, "fast", false, "end at once: nothing in flight is finished")
-	flags.DurationVar(&timeout, "timeout", 0, "with --wait: give up waiting after `DURATION` (default: never)")
+	flags.BoolVar(&how.wait, "wait", false, "return when the master has ended")
+	flags.BoolVar(&how.fast, "fast", false, "end at once: nothing in flight is finished")
+	flags.DurationVar(&how.timeout, "timeout", 0, "with --wait: give up waiting after `DURATION` (default: never)")
+	noFlagCompletion(cmd, "timeout")
 	return cmd
+}
+
+func (a *app) stop(ctx context.Context, how stopping) error {
+	bound := how.timeout
+	if !how.wait {
+		bound = answerBound
+	}
+	ctx, cancel := within(ctx, bound)
+	defer cancel()
+	return a.ask(func(c *master.Client) error {
+		reply, err := c.Stop(ctx, master.StopRequest{Wait: how.wait, Fast: how.fast})
+		if err != nil {
+			return err
+		}
+		return a.printf("%s: %s\n", a.program.Name, reply.State)
+	})
 }

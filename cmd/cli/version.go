@@ -39,8 +39,9 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Long: `Version prints the program's version, the Go version and the platform on one line. With
 --json it adds the commit and every module that was linked in.`,
-		Example: fmt.Sprintf("  %[1]s version\n  %[1]s version --json", a.program.Name),
-		Args:    noArguments,
+		Example:           fmt.Sprintf("  %[1]s version\n  %[1]s version --json", a.program.Name),
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
 			info := describeBuild(a.program)
 			if asJSON {

@@ -37,6 +37,7 @@ child has not said in time that it has the numbers.`,
 			}
 			return nil
 		},
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), answerBound)
 			defer cancel()

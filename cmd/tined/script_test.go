@@ -31,6 +31,8 @@ import (
 //	respawned INDEX PID                     wait until child INDEX serves and is not PID
 //	await FILE REGEXP                       wait until the file matches
 //	hold ADDR                               see to it that somebody listens on ADDR
+//	traffic start ADDR PATH CLIENTS; traffic flows; traffic end
+//	                                        clients that ask again and again on connections that they keep; no request may fail
 //
 // Output is printed with LF for CR LF and with the Date field's value left out, so that it can be compared.
 //
@@ -87,7 +89,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": cmdServe, "signal": cmdSignal, "ended": cmdEnded, "processes": cmdProcesses, "status": cmdStatus, "respawned": cmdRespawned,
 			"http": cmdHTTP, "raw": cmdRaw, "dial": cmdDial, "send": cmdSend, "recv": cmdRecv, "eof": cmdEOF, "hangup": cmdHangup,
-			"await": cmdAwait, "shows": cmdShows, "hold": cmdHold,
+			"await": cmdAwait, "shows": cmdShows, "hold": cmdHold, "traffic": cmdTraffic,
 		},
 	})
 }

@@ -33,6 +33,7 @@ type world struct {
 	servers map[string]*server
 	conns   map[string]*conn
 	held    []net.Listener
+	traffic *traffic // nil: none flows
 }
 
 func newWorld(t *testing.T, dir string) *world {
@@ -309,6 +310,9 @@ func cmdHold(ts *testscript.TestScript, neg bool, args []string) {
 
 // end stops what the script has left running, and looks for what it should not have left.
 func (w *world) end() {
+	if w.traffic != nil {
+		w.traffic.end()
+	}
 	for _, l := range w.held {
 		l.Close()
 	}

@@ -35,6 +35,7 @@ type Conn struct {
 	closed    atomic.Bool
 	receiving atomic.Bool // panics on a second concurrent Receive
 	in, oob   []byte      // owner: Receive's goroutine
+	sender    int         // of the message that came last; owner: Receive's goroutine
 }
 
 // Pair makes a channel. theirs is for the child: it is closed by the caller once the child has it.
@@ -183,13 +184,15 @@ func (c *Conn) Receive() (Message, []*os.File, error) {
 	defer c.receiving.Store(false)
 	if c.in == nil {
 		c.in = make([]byte, headerSize+MaxBody)
-		c.oob = make([]byte, unix.CmsgSpace(MaxFiles*4))
+		c.oob = make([]byte, unix.CmsgSpace(MaxFiles*4)+unix.CmsgSpace(unix.SizeofUcred))
 	}
+	c.sender = 0
 	n, oobn, flags, err := c.receive()
 	if err != nil {
 		return nil, nil, err
 	}
-	files, err := parseFiles(c.oob[:oobn])
+	files, sender, err := parseAncillary(c.oob[:oobn])
+	c.sender = sender
 	if err != nil {
 		return nil, nil, fmt.Errorf("receive: %w", err)
 	}
@@ -233,31 +236,44 @@ func (c *Conn) receive() (n, oobn, flags int, err error) {
 	return n, oobn, flags, nil
 }
 
-// parseFiles takes the files out of the ancillary data; other ancillary data is ignored.
-func parseFiles(oob []byte) ([]*os.File, error) {
+// parseAncillary takes the files and the sender out of the ancillary data; other ancillary data is ignored.
+func parseAncillary(oob []byte) (files []*os.File, sender int, err error) {
 	if len(oob) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
-	var files []*os.File
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrFilesLost, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrFilesLost, err)
 	}
 	for i := range messages {
-		if messages[i].Header.Level != unix.SOL_SOCKET || messages[i].Header.Type != unix.SCM_RIGHTS {
+		if messages[i].Header.Level != unix.SOL_SOCKET {
 			continue
 		}
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			closeAll(files)
-			return nil, fmt.Errorf("%w: %w", ErrFilesLost, err)
-		}
-		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "received"))
+		switch messages[i].Header.Type {
+		case unix.SCM_CREDENTIALS:
+			if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
+				sender = int(cred.Pid)
+			}
+		case unix.SCM_RIGHTS:
+			fds, err := unix.ParseUnixRights(&messages[i])
+			if err != nil {
+				closeAll(files)
+				return nil, 0, fmt.Errorf("%w: %w", ErrFilesLost, err)
+			}
+			for _, fd := range fds {
+				files = append(files, os.NewFile(uintptr(fd), "received"))
+			}
 		}
 	}
-	return files, nil
+	return files, sender, nil
 }
+
+// Sender is the process that the kernel names as the sender of the message that Receive has returned last, for its goroutine alone. It is 0
+// when the kernel was not asked to (Dial does), and for a process that this one's namespace does not show.
+func (c *Conn) Sender() int { return c.sender }
+
+// ReceiveBy sets the time by which a Receive must have returned, with os.ErrDeadlineExceeded if nothing has come. The zero time is never.
+func (c *Conn) ReceiveBy(t time.Time) error { return c.closing(c.file.SetReadDeadline(t)) }
 
 func closeAll(files []*os.File) {
 	for _, f := range files {
@@ -273,7 +289,7 @@ func (c *Conn) Close() error {
 
 // closing names a closed Conn as os.ErrClosed, which a RawConn does not.
 func (c *Conn) closing(err error) error {
-	if c.closed.Load() {
+	if err != nil && c.closed.Load() {
 		return os.ErrClosed
 	}
 	return err

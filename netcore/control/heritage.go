@@ -20,16 +20,23 @@ import (
 //	              where a later master finds it
 //	environment   the user's without the names that belong to supervisors and to us, and with
 //	              TINED_ROLE and TINED_CHILD
+//
+// The housekeeper inherits the same, but for TINED_CHILD: it is a child without shards.
 const (
 	FDControl  = 3
 	FDListener = 4
 
-	// EnvRole names the role of a started process: RoleChild, or nothing for the command line.
+	// EnvRole names the role of a started process: RoleChild, RoleHousekeeper, or nothing for the command line.
 	EnvRole = "TINED_ROLE"
 	// EnvChild is the child's index, from 0.
 	EnvChild = "TINED_CHILD"
 	// RoleChild is the value of EnvRole in a child.
 	RoleChild = "child"
+	// RoleHousekeeper is the value of EnvRole in the housekeeper.
+	RoleHousekeeper = "housekeeper"
+
+	// Housekeeper is the housekeeper's index in messages, where a child has its own.
+	Housekeeper = -1
 )
 
 // ownPrefixes begin the names of variables that a child must not inherit: our own, and those of
@@ -41,7 +48,7 @@ var ErrNotChild = errors.New("this process is no child of a master")
 
 // Heritage is what a child has from its master.
 type Heritage struct {
-	// Child is the index, from 0.
+	// Child is the index, from 0, or Housekeeper.
 	Child int
 	// Conn is the control channel. EOF on it means that the master is gone.
 	Conn *Conn
@@ -54,7 +61,7 @@ type Heritage struct {
 func Role() string { return os.Getenv(EnvRole) }
 
 // Environ makes a child's environment: base without the variables of supervisors and masters, and
-// with those of this protocol.
+// with those of this protocol. child may be Housekeeper.
 func Environ(base []string, child int) []string {
 	env := make([]string, 0, len(base)+2)
 next:
@@ -66,6 +73,9 @@ next:
 		}
 		env = append(env, v)
 	}
+	if child == Housekeeper {
+		return append(env, EnvRole+"="+RoleHousekeeper)
+	}
 	return append(env, EnvRole+"="+RoleChild, EnvChild+"="+strconv.Itoa(child))
 }
 
@@ -75,6 +85,9 @@ func Inherited() (Heritage, error) {
 	role, child := os.Getenv(EnvRole), os.Getenv(EnvChild)
 	os.Unsetenv(EnvRole)
 	os.Unsetenv(EnvChild)
+	if role == RoleHousekeeper {
+		return inherit(Housekeeper, FDControl, FDListener)
+	}
 	if role != RoleChild {
 		return Heritage{}, ErrNotChild
 	}

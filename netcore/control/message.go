@@ -26,6 +26,10 @@ const (
 	KindValue      Kind = 13
 	KindValueSet   Kind = 14
 	KindResize     Kind = 15
+	KindReturn     Kind = 16
+	KindLogLevel   Kind = 17
+	KindAdopt      Kind = 18
+	KindPerform    Kind = 19
 )
 
 // Kinds of messages, child to master.
@@ -40,13 +44,18 @@ const (
 	KindDraining   Kind = 135
 	KindDrained    Kind = 136
 	KindPong       Kind = 137
-	KindNumbers    Kind = 138
+	KindReported   Kind = 138
 	KindLog        Kind = 139
 	KindLogDropped Kind = 140
 	KindReopened   Kind = 141
 	KindSetValue   Kind = 142
 	KindValueSeen  Kind = 143
 	KindResized    Kind = 144
+	KindReturned   Kind = 145
+	KindAdopted    Kind = 146
+	KindDeclined   Kind = 147
+	KindKept       Kind = 148
+	KindPerformed  Kind = 149
 )
 
 // kinds is the vocabulary: for each kind its name and an empty message to decode into.
@@ -75,7 +84,7 @@ var kinds = map[Kind]struct {
 	KindDraining:   {"draining", func() Message { return new(Draining) }},
 	KindDrained:    {"drained", func() Message { return new(Drained) }},
 	KindPong:       {"pong", func() Message { return new(Pong) }},
-	KindNumbers:    {"numbers", func() Message { return new(Numbers) }},
+	KindReported:   {"reported", func() Message { return new(Reported) }},
 	KindLog:        {"log", func() Message { return new(Log) }},
 	KindLogDropped: {"log_dropped", func() Message { return new(LogDropped) }},
 	KindReopened:   {"reopened", func() Message { return new(Reopened) }},
@@ -86,6 +95,15 @@ var kinds = map[Kind]struct {
 	KindValueSeen:  {"value_seen", func() Message { return new(ValueSeen) }},
 	KindResize:     {"resize", func() Message { return new(Resize) }},
 	KindResized:    {"resized", func() Message { return new(Resized) }},
+	KindReturn:     {"return", func() Message { return new(Return) }},
+	KindReturned:   {"returned", func() Message { return new(Returned) }},
+	KindLogLevel:   {"log_level", func() Message { return new(LogLevel) }},
+	KindAdopt:      {"adopt", func() Message { return new(Adopt) }},
+	KindAdopted:    {"adopted", func() Message { return new(Adopted) }},
+	KindDeclined:   {"declined", func() Message { return new(Declined) }},
+	KindKept:       {"kept", func() Message { return new(Kept) }},
+	KindPerform:    {"perform", func() Message { return new(Perform) }},
+	KindPerformed:  {"performed", func() Message { return new(Performed) }},
 }
 
 // String is the kind's name as in PROTOCOL.md, "kind 77" for one that this version does not know.
@@ -111,6 +129,15 @@ type Prepare struct {
 	LogFormat string `json:"log_format"`
 	// Files are the paths of the access log files, as the resolved configuration names them.
 	Files []string `json:"files,omitempty"`
+	// Listeners tell which of the master's listeners each listen block is. A listener keeps its number as long as its sockets are open,
+	// also under another name, so that connections and shards stay where they are.
+	Listeners []Listener `json:"listeners,omitempty"`
+}
+
+// Listener ties a listen block's name to the master's number of it.
+type Listener struct {
+	Name string `json:"name"`
+	ID   uint32 `json:"id"`
 }
 
 // Commit makes the prepared generation the one that serves. Answer: Committed.
@@ -123,14 +150,18 @@ type Abort struct {
 	Generation uint64 `json:"generation"`
 }
 
-// Shard names one lent listening socket.
+// Shard names one lent listening socket. ID and Index together are its identity.
 type Shard struct {
+	// ID is the master's number of the listener.
+	ID uint32 `json:"id"`
 	// Listener is the name of the listen block.
 	Listener string `json:"listener"`
 	// Index is the shard's place in the listener's group; 0 for a unix socket, which has one.
 	Index int `json:"index"`
 	// Address is where the socket listens, the real port included: "127.0.0.1:8080", "unix:/run/x".
 	Address string `json:"address"`
+	// Unordered: the order of the shards in the kernel's group is not that of their indexes. A child keeps it for a later master.
+	Unordered bool `json:"unordered,omitempty"`
 }
 
 // Lend gives a child listening sockets: one open file for each shard, in order, at most MaxFiles.
@@ -138,6 +169,18 @@ type Shard struct {
 // Answer: Lent.
 type Lend struct {
 	Shards []Shard `json:"shards"`
+}
+
+// Return asks for shards back: the child accepts what has queued in them, closes its descriptors, and goes on with the others. A shard that
+// it does not hold is no error. Connections that came by them stay. Answer: Returned.
+type Return struct {
+	Shards []Shard `json:"shards"`
+}
+
+// LogLevel sets how loud the child's lines are, until the next Commit. No answer.
+type LogLevel struct {
+	// Level is debug, info, warn or error.
+	Level string `json:"level"`
 }
 
 // Roles of an injected connection.
@@ -170,6 +213,9 @@ type Pause struct{}
 type Drain struct {
 	// TimeoutMillis bounds the drain; after it the child closes what is left.
 	TimeoutMillis int64 `json:"timeout_millis"`
+	// IdleMillis is how long connections on which nothing goes on may bring one more request, which is answered with "Connection: close".
+	// Otherwise the request would cross the close, and be lost for a client that does not try again. 0: they are closed at once.
+	IdleMillis int64 `json:"idle_millis,omitempty"`
 }
 
 // Ping asks whether the child's loop turns. Answer: Pong.
@@ -180,12 +226,15 @@ type ReopenLogs struct {
 	Files []string `json:"files"`
 }
 
-// Report asks for the child's numbers. Answer: Numbers.
+// Report asks the child to bring its life on the board up to date. Answer: Reported.
 type Report struct{}
 
-// Board gives a child what its program shares with the other processes, before the first Prepare. Files: the segment of the counters,
-// if there are any (package board). A child whose program has registered other names fails the Prepare that follows. No answer.
+// Board gives a child the memory that it shares with the other processes, before the first Prepare. Files, all of package board: the
+// segment of this child's own life, the one of the lives that have ended, which the child only keeps, and the one of the program's
+// counters, if there are any. A child whose program has registered other names fails the Prepare that follows. No answer.
 type Board struct {
+	// Secret is what a later master must know to adopt the child.
+	Secret []byte `json:"secret,omitempty"`
 	// Counters and Values are the names that the program has registered, in order.
 	Counters []string `json:"counters,omitempty"`
 	Values   []string `json:"values,omitempty"`
@@ -231,6 +280,8 @@ type Prepared struct {
 	Generation uint64 `json:"generation"`
 	// Digest is the child's own digest of the resolved configuration; it must equal the master's.
 	Digest string `json:"digest"`
+	// Chores are the housekeeper's alone.
+	Chores []Chore `json:"chores,omitempty"`
 }
 
 // Failed answers Prepare: the generation cannot be built, nothing has changed.
@@ -278,37 +329,14 @@ type Pong struct{}
 // Reopened answers ReopenLogs: no line goes to the old files any more.
 type Reopened struct{}
 
-// Numbers answers Report. Counters are since the child's start and only grow.
-type Numbers struct {
-	Generation uint64 `json:"generation"`
-	// Connections are open now; Accepted is a counter.
-	Connections int    `json:"connections"`
-	Accepted    uint64 `json:"accepted"`
-	// Exchanges counts the started ones, before their first byte is written; Finished those whose
-	// last byte the kernel has taken.
-	Exchanges uint64 `json:"exchanges"`
-	Finished  uint64 `json:"finished"`
-	// ClosedByReason counts closed connections by the names of the close reasons.
-	ClosedByReason map[string]uint64 `json:"closed_by_reason,omitempty"`
-	// Workers exist now, of which WorkersBusy run a handler and WorkersIdle wait for one; the others
-	// are on their way. WorkersMin and WorkersMax bound them; WorkersSpawned counts those that were
-	// started. All are sums over the child's pools.
-	Workers        int    `json:"workers"`
-	WorkersBusy    int    `json:"workers_busy"`
-	WorkersIdle    int    `json:"workers_idle"`
-	WorkersMin     int    `json:"workers_min"`
-	WorkersMax     int    `json:"workers_max"`
-	WorkersSpawned uint64 `json:"workers_spawned"`
-	// Queued jobs wait, before the limit of their route or for a worker. The others are counters: of
-	// jobs that a worker began, of those that found the queue full, and of those that have left the
-	// count of workers while they ran, for they have taken their connection over.
-	Queued   int    `json:"queued"`
-	Started  uint64 `json:"started"`
-	Rejected uint64 `json:"rejected"`
-	Excused  uint64 `json:"excused"`
-	// LogDropped is a counter of log lines that found no room.
-	LogDropped uint64 `json:"log_dropped"`
+// Returned answers Return: no connection will be accepted from those shards by this child.
+type Returned struct {
+	// Count is the number of shards that the child still holds.
+	Count int `json:"count"`
 }
+
+// Reported answers Report: what the child's life on the board says is of now.
+type Reported struct{}
 
 // Streams of a Log message.
 const (
@@ -375,7 +403,7 @@ func (*Draining) Kind() Kind   { return KindDraining }
 func (*Drained) Kind() Kind    { return KindDrained }
 func (*Pong) Kind() Kind       { return KindPong }
 func (*Reopened) Kind() Kind   { return KindReopened }
-func (*Numbers) Kind() Kind    { return KindNumbers }
+func (*Reported) Kind() Kind   { return KindReported }
 func (*Log) Kind() Kind        { return KindLog }
 func (*LogDropped) Kind() Kind { return KindLogDropped }
 func (*Board) Kind() Kind      { return KindBoard }
@@ -385,6 +413,15 @@ func (*SetValue) Kind() Kind   { return KindSetValue }
 func (*ValueSeen) Kind() Kind  { return KindValueSeen }
 func (*Resize) Kind() Kind     { return KindResize }
 func (*Resized) Kind() Kind    { return KindResized }
+func (*Return) Kind() Kind     { return KindReturn }
+func (*Returned) Kind() Kind   { return KindReturned }
+func (*LogLevel) Kind() Kind   { return KindLogLevel }
+func (*Adopt) Kind() Kind      { return KindAdopt }
+func (*Adopted) Kind() Kind    { return KindAdopted }
+func (*Declined) Kind() Kind   { return KindDeclined }
+func (*Kept) Kind() Kind       { return KindKept }
+func (*Perform) Kind() Kind    { return KindPerform }
+func (*Performed) Kind() Kind  { return KindPerformed }
 
 // Kind is the number that the frame carried.
 func (u *Unknown) Kind() Kind { return u.Number }

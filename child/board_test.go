@@ -1,0 +1,193 @@
+package child
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/netcore"
+	"github.com/tined/tined/netcore/board"
+	"github.com/tined/tined/netcore/control"
+)
+
+// onBoard gives the child a life to count in, as a master does, and returns the master's view of it.
+func (tc *testChild) onBoard() *board.Life {
+	tc.t.Helper()
+	life, err := board.CreateLife()
+	if err != nil {
+		tc.t.Fatal(err)
+	}
+	past, err := board.CreatePast()
+	if err != nil {
+		tc.t.Fatal(err)
+	}
+	tc.t.Cleanup(func() { life.Close(); past.Close() })
+	if err := tc.master.Send(&control.Board{}, int(life.File().Fd()), int(past.File().Fd())); err != nil {
+		tc.t.Fatal(err)
+	}
+	tc.until("the child counts on the board", func(l *loop) bool { return l.watched })
+	return life
+}
+
+// What the master reads is what has happened, in every way in which exchanges and connections can end. Its own requests are not in it.
+func TestLifeOnTheBoard(t *testing.T) {
+	b := newBlocker()
+	tc := start(t, "workers {\n  max = 3\n}\n", routes{"/": text("hello"), "/blocked": b})
+	p := tc.dial()
+	p.get("/") // before the board comes
+	life := tc.onBoard()
+	self := tc.inject(control.RoleSelf)
+	self.send("GET / HTTP/1.1\r\nHost: " + control.SelfHost + "\r\n\r\n")
+	self.answer("GET")
+	self.Close()
+	p.send(strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 5))
+	for range 5 {
+		p.answer("GET")
+	}
+	bad := tc.dial()
+	bad.send("nonsense\r\n\r\n")
+	if r := bad.answer("GET"); r.Status != 400 {
+		t.Fatal(r.Status)
+	}
+	bad.Close()
+	gone := tc.dial()
+	gone.send(blocked)
+	tc.until("it is at work", func(l *loop) bool { return l.numbers.begun == 8 })
+	waiting := tc.dial()
+	waiting.send(blocked)
+	tc.until("so is the other", func(l *loop) bool { return l.numbers.begun == 9 && tc.poolStats()[0].Busy == 2 })
+	gone.Close()
+	tc.until("one has gone", func(l *loop) bool { return l.numbers.closed[reasonClientGone] == 1 && l.table.Len() == 2 })
+	tc.onLoop(func(l *loop) { l.report() })
+	s := life.Sums()
+	for w, want := range map[board.Word]uint64{
+		board.WordStarted: 9, board.WordAccepted: 4, board.WordFinished: 7, board.WordJobs: 8,
+	} {
+		if got := s.Of(w); got != want {
+			t.Errorf("counter %d is %d, want %d", w, got, want)
+		}
+	}
+	for w, want := range map[board.Word]int{
+		board.WordGeneration: 1, board.WordState: board.StateAccepting, board.WordConnections: 2, board.WordInFlight: 2, board.WordMax: 3,
+		board.WordBusy: 2, board.WordQueued: 0, board.WordRetired: 0,
+	} {
+		if got := life.Gauge(w); got != want {
+			t.Errorf("gauge %d is %d, want %d", w, got, want)
+		}
+	}
+	if s.Latency.Count() != 7 || s.Of(board.WordBytesIn) == 0 || s.Of(board.WordBytesOut) == 0 || life.Get(board.WordHeartbeat) == 0 {
+		t.Errorf("%d latencies, %d and %d bytes", s.Latency.Count(), s.Of(board.WordBytesIn), s.Of(board.WordBytesOut))
+	}
+	if s.Closed(int(reasonClientGone)) != 1 || s.Closed(int(reasonRefused)) != 1 {
+		t.Errorf("closed: %d have gone, %d were refused", s.Closed(int(reasonClientGone)), s.Closed(int(reasonRefused)))
+	}
+	close(b.gate)
+	waiting.answer("GET")
+	tc.until("nothing is in flight", func(l *loop) bool { return l.exchanges == 0 })
+	tc.child.drain(time.Minute, 0)
+	p.wantEnd()
+	waiting.wantEnd()
+	<-tc.ended
+	if life.Gauge(board.WordState) != board.StateDraining || life.Gauge(board.WordConnections) != 0 || life.Sums().Of(board.WordFinished) != 8 {
+		t.Errorf("at the end: state %d, %d connections, %d finished", life.Gauge(board.WordState), life.Gauge(board.WordConnections),
+			life.Sums().Of(board.WordFinished))
+	}
+}
+
+// A handler that looks finds its own exchange among the started ones: no byte of an answer can leave before that.
+func TestStartedIsCountedFirst(t *testing.T) {
+	var life *board.Life
+	var seen []uint64
+	tc := start(t, "", routes{"/": looking(func() { seen = append(seen, life.Sums().Of(board.WordStarted)) })})
+	made := tc.onBoard()
+	tc.onLoop(func(*loop) { life = made }) // where the handler runs
+	p := tc.dial()
+	p.send(strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 5))
+	for range 5 {
+		p.answer("GET")
+	}
+	tc.onLoop(func(*loop) {
+		for i, n := range seen {
+			if n != uint64(i+1) {
+				t.Errorf("exchange %d sees %d started", i+1, n)
+			}
+		}
+	})
+}
+
+// A loop that has nothing to do is not taken to hang.
+func TestIdleLoopTurns(t *testing.T) {
+	tc := start(t, "", nil)
+	life := tc.onBoard()
+	tc.onLoop(func(l *loop) {
+		if l.beat() != gaugeEvery {
+			t.Errorf("it sleeps for %v", l.beat())
+		}
+		l.generation.hangTimeout = 40 * time.Millisecond
+		if l.beat() != 10*time.Millisecond {
+			t.Errorf("it sleeps for %v", l.beat())
+		}
+	})
+	before := life.Get(board.WordHeartbeat)
+	for deadline := time.Now().Add(patience); life.Get(board.WordHeartbeat) < before+5; {
+		if time.Now().After(deadline) {
+			t.Fatal("its heart does not beat")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// A board of another layout fails the first preparation.
+func TestBoardOfAnotherLayout(t *testing.T) {
+	tc := start(t, "", nil)
+	past, err := board.CreatePast()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer past.Close()
+	if err := tc.enterLife(past.File()); err == nil {
+		t.Error("the past was taken for a life")
+	}
+}
+
+// quiet is a host without anything of its own.
+type quiet struct{ host }
+
+func (quiet) gauge(*board.Life) {}
+
+// looking is a handler of the loop that looks at the board.
+type looking func()
+
+func (h looking) Serve(w *web.Response, _ *web.Request) { w.SendString("from a worker") }
+func (h looking) ServeNow(w *web.Response, _ *web.Request) bool {
+	h()
+	w.SendString("seen")
+	return true
+}
+
+// BenchmarkCounting is what counting costs an exchange that has a turn of the loop for itself.
+func BenchmarkCounting(b *testing.B) {
+	l := newLoop(nil, quiet{})
+	life, err := board.CreateLife()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer life.Close()
+	l.enter(life)
+	c, ex := new(conn), &exchange{started: netcore.Now()}
+	b.Run("exchange", func(b *testing.B) {
+		for range b.N {
+			l.count(c, ex)
+			l.took(ex)
+		}
+	})
+	b.Run("turn", func(b *testing.B) {
+		for range b.N {
+			l.numbers.finished++
+			l.numbers.bytesIn++
+			l.numbers.bytesOut++
+			l.publish()
+		}
+	})
+}
