@@ -23,7 +23,7 @@ HOSTILEFLAGS ?=
 LABFLAGS     ?=
 
 # The parts of make soak.
-SOAK ?= bench storm hostile fuzz
+SOAK ?= bench storm reload vote scale hang master kills hostile fuzz
 
 # The packages that the debug build changes, and those above them.
 DEBUGGED := . ./child ./cmd/...
@@ -75,7 +75,7 @@ bars: deps build programs ## the bars, scaled to about 10 s each: fails on gross
 hostile: deps build programs ## attack a server in every way that we know (HOSTILEFLAGS='-seconds 5 -attack slow')
 	bin/hostile $(HOSTILEFLAGS)
 
-soak: deps build programs ## the bars at full size, for hours, or a part of them (SOAK='bench storm hostile fuzz')
+soak: deps build programs ## the bars at full size, for hours, or a part of them (SOAK='reload scale kills')
 	@ROUNDS=$(ROUNDS) SECONDS_EACH=$(SECONDS_EACH) scripts/soak.sh $(SOAK)
 
 check: test lint bars race ## what CI runs
@@ -86,4 +86,4 @@ clean: ## remove what was built
 # The programs under scripts/ that the long targets run.
 programs:
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -o bin/ ./scripts/bench ./scripts/hostile ./scripts/limit ./scripts/sleeper ./scripts/storm
+	CGO_ENABLED=0 go build -o bin/ ./scripts/bench ./scripts/hostile ./scripts/limit ./scripts/sleeper ./scripts/storm ./scripts/storm/unruly

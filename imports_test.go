@@ -103,8 +103,12 @@ var policy = map[string]rule{
 	"scripts/*":              {imports: []string{"scripts/internal/rig", "scripts/internal/stats", sysUnix}},
 	"scripts/internal/rig":   {imports: []string{sysUnix}},
 	"scripts/internal/stats": {},
+	"scripts/internal/link":  {imports: []string{sysUnix}},
 	// A server to measure.
 	"scripts/sleeper": {imports: []string{"."}},
+	// A program that runs servers, and one of those.
+	"scripts/storm":        {imports: []string{"scripts/internal/link", "scripts/internal/rig", sysUnix}},
+	"scripts/storm/unruly": {imports: []string{".", "child/module", "configs"}},
 	// It measures the server's own parts beside others.
 	"scripts/lab": {imports: []string{"scripts/internal/rig", "scripts/internal/stats", "netcore", "child/worker", sysUnix}},
 }

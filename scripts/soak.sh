@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The bars at full size. Prints every figure, and fails at the end when a bar is missed.
-# Usage: soak.sh [bench] [storm] [hostile] [fuzz], without a part all of them. The whole
-# takes hours: leave the machine alone meanwhile. Run by `make soak`.
+# Usage: soak.sh [bench] [storm] [reload] [vote] [scale] [hang] [master] [kills] [hostile]
+# [fuzz], without a part all of them. The whole takes hours: leave the machine alone
+# meanwhile. Run by `make soak`.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -13,13 +14,13 @@ step() { # step COMMAND...
 
 parts=("$@")
 if [[ ${#parts[@]} -eq 0 ]]; then
-  parts=(bench storm hostile fuzz)
+  parts=(bench storm reload vote scale hang master kills hostile fuzz)
 fi
 for part in "${parts[@]}"; do
   case $part in
-    bench | storm | hostile | fuzz) ;;
+    bench | storm | reload | vote | scale | hang | master | kills | hostile | fuzz) ;;
     *)
-      echo "soak: there is no part $part, but bench, storm, hostile and fuzz" >&2
+      echo "soak: there is no part $part, but bench, storm, reload, vote, scale, hang, master, kills, hostile and fuzz" >&2
       exit 2
       ;;
   esac
@@ -32,6 +33,33 @@ for part in "${parts[@]}"; do
     storm)
       step bin/storm -kills 50
       step bin/storm -kills 50 -children 4 -clients 64
+      ;;
+    reload)
+      step bin/storm -scenario reload -reloads 200 -over 60s
+      step bin/storm -scenario reload -reloads 200 -over 60s -children 4 -link -1s -rate 1000
+      ;;
+    vote)
+      for _ in {1..10}; do
+        step bin/storm -scenario vote
+      done
+      ;;
+    scale)
+      step bin/storm -scenario scale -connects 100000 -rate 8000
+      step bin/storm -scenario scale -connects 100000 -rate 2000 -cycles 10
+      # Slow enough for the shards that have left to be closed.
+      step bin/storm -scenario scale -connects 90000 -rate 1000 -cycles 2
+      ;;
+    hang)
+      step bin/storm -scenario hang -children 4 -clients 400 -ways spin,block,wedge,SIGSTOP
+      step bin/storm -scenario hang -link 50ms -ways spin,block,wedge,SIGSTOP
+      ;;
+    master)
+      step bin/storm -scenario master -kills 20
+      # Long enough for the shards that have left to be closed.
+      step bin/storm -scenario master -kills 5 -link 50ms -children 4 -rate 1000 -over 15s
+      ;;
+    kills)
+      step bin/storm -kills 1000 -over 5m -children 4
       ;;
     hostile)
       step bin/hostile -connections 300 -seconds 30 -fail missed -json bin/hostile.json

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net/netip"
 	"syscall"
 	"time"
 )
@@ -9,18 +10,21 @@ import (
 // Kill is the death of a child.
 type Kill struct {
 	At time.Time
-	// Held are the clients' ports of the connections that the child had accepted.
-	Held map[uint16]bool
+	// Held are the clients' addresses of the connections that the child had accepted.
+	Held map[netip.AddrPort]bool
 	// Queued is how many connections waited in the queues of all shards.
 	Queued int
 }
 
 // Failure is a connection that did not get its answer.
 type Failure struct {
-	Port  uint16 // the client's, 0 when it did not connect
-	Begin time.Time
-	End   time.Time
-	Err   error
+	From    netip.AddrPort // the client's address, the zero value when it had none yet
+	Begin   time.Time
+	End     time.Time
+	Err     error
+	Child   string // that the last answer named, by its process id; "" when none did
+	Slot    string // and by its index
+	Answers int    // on this connection, before
 }
 
 // Loss is what a failure was.
@@ -31,33 +35,58 @@ const (
 	LossHeld Loss = "broken because held"
 	// LossRefused: the connection was refused.
 	LossRefused Loss = "refused"
-	// LossReset: it was reset or closed, though no killed child had accepted it.
-	LossReset Loss = "reset before accept"
+	// LossReset: it was reset, though no killed child had accepted it.
+	LossReset Loss = "reset"
+	// LossClosed: it was closed before its answer was whole.
+	LossClosed Loss = "closed without a whole answer"
+	// LossIdle: it was closed between two requests, and no answer had announced it.
+	LossIdle Loss = "closed while idle"
 	// LossTimeout: it had no answer in time.
 	LossTimeout Loss = "timed out"
-	// LossOther is any other error.
-	LossOther Loss = "other"
+	// LossWrong: the answer was not the right one.
+	LossWrong Loss = "wrong answer"
 )
+
+// losses are the kinds that are a fault of the server.
+var losses = []Loss{LossRefused, LossReset, LossClosed, LossIdle, LossTimeout, LossWrong}
 
 // classify says what a failure was. Ports are used again, so a kill explains a failure only
 // if the connection had begun before it and ended after it.
 func classify(f Failure, kills []Kill) Loss {
 	for _, k := range kills {
-		if k.Held[f.Port] && f.Begin.Before(k.At) && f.End.After(k.At) {
+		if k.Held[f.From] && f.Begin.Before(k.At) && f.End.After(k.At) {
 			return LossHeld
 		}
 	}
-	var timeout interface{ Timeout() bool }
+	timeout, _ := errors.AsType[interface {
+		error
+		Timeout() bool
+	}](f.Err)
 	switch {
 	case errors.Is(f.Err, syscall.ECONNREFUSED):
 		return LossRefused
-	case errors.Is(f.Err, syscall.ECONNRESET), errors.Is(f.Err, syscall.EPIPE), errors.Is(f.Err, errClosed):
+	case errors.Is(f.Err, syscall.ECONNRESET), errors.Is(f.Err, syscall.EPIPE):
 		return LossReset
-	case errors.As(f.Err, &timeout) && timeout.Timeout():
+	case errors.Is(f.Err, errClosed):
+		return LossClosed
+	case errors.Is(f.Err, errClosedIdle):
+		return LossIdle
+	case timeout != nil && timeout.Timeout():
 		return LossTimeout
 	}
-	return LossOther
+	return LossWrong
 }
 
 // errClosed says that the server closed a connection without a whole answer.
 var errClosed = errors.New("closed without a whole answer")
+
+// errClosedIdle says that the server closed a connection that waited for nothing.
+var errClosedIdle = errors.New("closed between two requests, and no answer had announced it")
+
+// errTimeout says that nothing came in time.
+var errTimeout error = timeoutError{}
+
+type timeoutError struct{}
+
+func (timeoutError) Error() string { return "no answer within " + patience.String() }
+func (timeoutError) Timeout() bool { return true }

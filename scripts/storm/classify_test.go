@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"testing"
@@ -12,8 +13,8 @@ import (
 func TestClassify(t *testing.T) {
 	at := time.Unix(1000, 0)
 	kills := []Kill{
-		{At: at, Held: map[uint16]bool{7: true}},
-		{At: at.Add(10 * time.Second), Held: map[uint16]bool{8: true}},
+		{At: at, Held: map[netip.AddrPort]bool{from(7): true}},
+		{At: at.Add(10 * time.Second), Held: map[netip.AddrPort]bool{from(8): true}},
 	}
 	before, after := at.Add(-time.Second), at.Add(time.Second)
 	reset := &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
@@ -21,19 +22,26 @@ func TestClassify(t *testing.T) {
 		failure Failure
 		want    Loss
 	}{
-		"held":                          {Failure{7, before, after, reset}, LossHeld},
-		"held, closed":                  {Failure{7, before, after, errClosed}, LossHeld},
-		"held by a child killed later":  {Failure{8, before, at.Add(11 * time.Second), reset}, LossHeld},
-		"not yet accepted":              {Failure{9, before, after, reset}, LossReset},
-		"closed":                        {Failure{9, before, after, errClosed}, LossReset},
-		"the port's next connection":    {Failure{7, after, after.Add(time.Second), reset}, LossReset},
-		"the port's earlier connection": {Failure{7, before.Add(-time.Second), before, reset}, LossReset},
-		"refused":                       {Failure{0, before, after, &net.OpError{Err: syscall.ECONNREFUSED}}, LossRefused},
-		"too late":                      {Failure{9, before, after, os.ErrDeadlineExceeded}, LossTimeout},
-		"a wrong answer":                {Failure{9, before, after, errors.New("answer: 500")}, LossOther},
+		"held":                          {Failure{From: from(7), Begin: before, End: after, Err: reset}, LossHeld},
+		"held, closed":                  {Failure{From: from(7), Begin: before, End: after, Err: errClosed}, LossHeld},
+		"held by a child killed later":  {Failure{From: from(8), Begin: before, End: at.Add(11 * time.Second), Err: reset}, LossHeld},
+		"not yet accepted":              {Failure{From: from(9), Begin: before, End: after, Err: reset}, LossReset},
+		"closed":                        {Failure{From: from(9), Begin: before, End: after, Err: errClosed}, LossClosed},
+		"the port's next connection":    {Failure{From: from(7), Begin: after, End: after.Add(time.Second), Err: reset}, LossReset},
+		"the port's earlier connection": {Failure{From: from(7), Begin: before.Add(-time.Second), End: before, Err: reset}, LossReset},
+		"refused":                       {Failure{From: from(0), Begin: before, End: after, Err: &net.OpError{Err: syscall.ECONNREFUSED}}, LossRefused},
+		"closed while idle":             {Failure{From: from(9), Begin: before, End: after, Err: errClosedIdle}, LossIdle},
+		"no patience left":              {Failure{From: from(9), Begin: before, End: after, Err: errTimeout}, LossTimeout},
+		"too late":                      {Failure{From: from(9), Begin: before, End: after, Err: os.ErrDeadlineExceeded}, LossTimeout},
+		"a wrong answer":                {Failure{From: from(9), Begin: before, End: after, Err: errors.New("answer: 500")}, LossWrong},
 	} {
 		if got := classify(c.failure, kills); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
+}
+
+// from is a client's address.
+func from(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 }

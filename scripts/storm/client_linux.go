@@ -7,60 +7,49 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/tined/tined/scripts/internal/rig"
 )
-
-// patience bounds a connection's life: a successor that takes longer has lost it.
-const patience = 10 * time.Second
 
 // client is one connection.
 type client struct {
 	net.Conn
-	port   uint16
+	from   netip.AddrPort
 	begin  time.Time
 	reader *bufio.Reader
 }
 
-func dial(address string) (*client, *Failure) {
+func dial(g *ground) (*client, error) {
 	begin := time.Now()
-	c, err := net.DialTimeout("tcp4", address, patience)
+	c, err := g.dial()
 	if err != nil {
-		return nil, &Failure{Begin: begin, End: time.Now(), Err: err}
+		return nil, err
 	}
-	return &client{c, c.LocalAddr().(*net.TCPAddr).AddrPort().Port(), begin, bufio.NewReaderSize(c, 1024)}, nil
+	return &client{c, c.LocalAddr().(*net.TCPAddr).AddrPort(), begin, bufio.NewReaderSize(c, 1024)}, nil
 }
 
-// ask makes one request and reads its answer.
-func (c *client) ask() *Failure {
-	if err := c.exchange(); err != nil {
-		return &Failure{Port: c.port, Begin: c.begin, End: time.Now(), Err: err}
-	}
-	return nil
-}
-
-func (c *client) exchange() error {
+// get makes one request and returns the body of its answer.
+func (c *client) get(path string) (string, error) {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return err
+		return "", err
 	}
-	if _, err := io.WriteString(c, "GET /plain HTTP/1.1\r\nHost: storm\r\n\r\n"); err != nil {
-		return err
+	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: storm\r\n\r\n"); err != nil {
+		return "", err
 	}
 	response, err := http.ReadResponse(c.reader, nil)
+	var body []byte
 	if err == nil {
 		defer response.Body.Close()
-		var body []byte
 		body, err = io.ReadAll(response.Body)
-		if err == nil && (response.StatusCode != http.StatusOK || string(body) != rig.Greeting) {
-			return fmt.Errorf("answer: %s %q", response.Status, body)
+		if err == nil && response.StatusCode != http.StatusOK {
+			err = fmt.Errorf("answer: %s %q", response.Status, body)
 		}
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errClosed
+		err = errClosed
 	}
-	return err
+	return string(body), err
 }
 
 // drop closes with a reset, so that its port is free at once: a storm would use them all.
@@ -69,7 +58,7 @@ func (c *client) drop() {
 	_ = c.Close()
 }
 
-// storm is what the connecting clients have seen.
+// storm is what connecting clients have seen that wait for each other's answers: as many as there are, as fast as it goes.
 type storm struct {
 	mu       sync.Mutex
 	answered int
@@ -77,21 +66,20 @@ type storm struct {
 	longest  time.Duration
 }
 
-// blow connects, asks and drops until stop is closed.
-func (s *storm) blow(address string, stop <-chan struct{}) {
+// blow connects, asks and drops until stop is closed. It is a goroutine of its own: on a link its thread moves there, or all would wait
+// for each other's connects.
+func (s *storm) blow(g *ground, want string, stop <-chan struct{}) {
+	near := *g
+	if err := g.joinClient(); err == nil {
+		near.link = nil
+	}
 	for {
 		select {
 		case <-stop:
 			return
 		default:
 		}
-		begin := time.Now()
-		c, failure := dial(address)
-		if failure == nil {
-			failure = c.ask()
-			c.drop()
-		}
-		took := time.Since(begin)
+		failure, took := s.once(&near, want)
 		s.mu.Lock()
 		if failure != nil {
 			s.failures = append(s.failures, *failure)
@@ -101,4 +89,22 @@ func (s *storm) blow(address string, stop <-chan struct{}) {
 		}
 		s.mu.Unlock()
 	}
+}
+
+func (s *storm) once(g *ground, want string) (*Failure, time.Duration) {
+	f := &Failure{Begin: time.Now()}
+	c, err := dial(g)
+	if err == nil {
+		var body string
+		f.From = c.from
+		if body, err = c.get("/plain"); err == nil && body != want {
+			err = fmt.Errorf("answer: %q", body)
+		}
+		c.drop()
+	}
+	f.End = time.Now()
+	if f.Err = err; err == nil {
+		return nil, f.End.Sub(f.Begin)
+	}
+	return f, 0
 }

@@ -1,21 +1,30 @@
-// Command storm kills children of a running tined with SIGKILL while clients connect as
-// fast as they can, and counts what the clients lose.
+// Command storm tries whether a running server keeps its connections while something happens to its processes: children and masters die,
+// configurations change, the number of children changes, loops stand still. It starts the real server, real clients, and counts what the
+// clients lose, by kind.
 //
-//	storm [-children 2] [-kills 10] [-clients 16] [-idle 200]
+//	storm [-scenario kill|reload|vote|scale|hang|master|all] [-link 50ms] [-json FILE] [sizes]
 //
-// The clients are strict: one request on each new connection, no second try. A connection
-// that a killed child had accepted is lost, and nobody can save it. Every other failure is
-// a fault of the server: its connection was in the queue of a shard, which the master holds
-// too, or belonged to another child.
+//	kill     children die by SIGKILL, one after the other, while clients connect as fast as they can
+//	reload   the configuration changes under keep-alive clients, idle connections, downloads and a storm of connects
+//	vote     reloads that some child refuses, or dies in; several at once
+//	scale    the number of children falls and rises under a storm of connects, over a link with a delay
+//	hang     the loop of a child spins, blocks, or is stopped from outside
+//	master   the master dies by SIGKILL, and the next one takes its children over
 //
-// From outside the two look alike, so they are told apart by the kernel: a child is first
-// stopped (SIGSTOP) and, when all its threads stand still, its descriptors are compared
-// with the kernel's table of connections. Then it is killed without having run again. What
-// it had accepted is known exactly, and while it stands still the queue of its shard fills,
-// which makes the trial harder, not easier. scripts/storm prints how many connections
-// waited in queues at the moments of the kills.
+// The clients are strict: nothing is tried a second time. A connection that a killed child had accepted is lost, and nobody can save it.
+// Every other failure is a fault of the server: its connection was in the queue of a shard, which the master holds too, or belonged to
+// another child.
 //
-// It exits with 1 when a connection was refused, when one was lost that no killed child had
-// accepted, or when an idle one broke that belonged to another child. Linux only, loopback
-// only.
+// From outside the two look alike, so they are told apart by the kernel: a child is first stopped (SIGSTOP) and, when all its threads stand
+// still, its descriptors are compared with the kernel's table of connections. Then it is killed without having run again. What it had
+// accepted is known exactly, and while it stands still the queue of its shard fills, which makes the trial harder, not easier.
+//
+// Configurations are numbered, and each answers with its number: an answer of a configuration that is not the newest any more, or was never
+// committed, is a wrong answer.
+//
+// With -link the clients are at the other end of a link with a delay (scripts/internal/link), for loopback hides losses. A run in which
+// the link had to drop packets, or in which the clients were too slow, proves nothing about the bars: it says so, and does not fail.
+//
+// Scenarios in which a child has to misbehave run scripts/storm/unruly in the place of bin/tined. Without sizes a scenario takes about
+// ten seconds. It prints a table and exits with 1 when a bar is missed. Linux only.
 package main

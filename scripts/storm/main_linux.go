@@ -1,72 +1,113 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
-	"sync"
+	"strings"
 	"syscall"
 	"time"
 
+	"github.com/tined/tined/scripts/internal/link"
 	"github.com/tined/tined/scripts/internal/rig"
 )
 
-const (
-	// hold is how long a stopped child stands still, so that its queue fills.
-	hold = 20 * time.Millisecond
-	// calm is the time between a successor and the next kill.
-	calm = 200 * time.Millisecond
-	// succession bounds the wait for a successor.
-	succession = 20 * time.Second
-)
+// sizes of a run. What is 0 is as the scenario has it.
+type sizes struct {
+	children, kills, clients, idle, streams int
+	rate, connects, reloads, cycles         int
+	over, link                              time.Duration
+	tined, unruly                           string
+	ways                                    string // to hang
+	deferred                                bool
+}
 
-// trial is one run.
+// scenario is one of the trials.
+type scenario struct {
+	name, about string
+	sizes       sizes // those that it has without flags
+	run         func(*trial) error
+}
+
+var scenarios = []scenario{
+	{"kill", "children die by SIGKILL while clients connect", sizes{children: 2, kills: 10, clients: 16, idle: 200}, (*trial).kill},
+	{"reload", "configurations change under load",
+		sizes{children: 2, clients: 500, idle: 100, streams: 4, rate: 200, reloads: 24, over: 6 * time.Second, link: 50 * time.Millisecond}, (*trial).reload},
+	{"vote", "reloads that fail, and children that die in them", sizes{children: 4, clients: 100, rate: 100}, (*trial).vote},
+	{"scale", "the number of children changes under a storm of connects",
+		sizes{children: 4, clients: 100, rate: 2000, connects: 12_000, cycles: 1, link: 50 * time.Millisecond}, (*trial).scale},
+	{"hang", "the loop of a child stands still", sizes{children: 3, clients: 90, rate: 50, ways: "spin,SIGSTOP"}, (*trial).hang},
+	{"master", "the master dies by SIGKILL, and another takes over", sizes{children: 2, clients: 200, idle: 100, streams: 2, rate: 200}, (*trial).master},
+}
+
+// trial is one run of a scenario.
 type trial struct {
-	server   *rig.Server
-	children int
-	idle     []*client
-	storm    storm
-	kills    []Kill
-	// Idle connections that broke: with their child, and with another's.
-	idleHeld, idleOthers int
-	succeeded            []time.Duration // how long each successor took to listen
+	*report
+	sizes
+	crew   *rig.Crew
+	ground *ground
+	folder string
+	server *server
 }
 
 func main() {
-	if err := run(); err != nil {
+	link.Admit()
+	failed, err := run()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "storm:", err)
+	}
+	if failed || err != nil {
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	program := flag.String("tined", "bin/tined", "tined's binary")
-	children := flag.Int("children", 2, "children, 2 at least")
-	kills := flag.Int("kills", 10, "children to kill, one after the other")
-	clients := flag.Int("clients", 16, "clients that connect at the same time")
-	idle := flag.Int("idle", 200, "idle keep-alive connections")
-	deferred := flag.Bool("deferred", false, "TCP_DEFER_ACCEPT on the listener")
+func run() (failed bool, err error) {
+	var given sizes
+	names := make([]string, len(scenarios))
+	for i, s := range scenarios {
+		names[i] = s.name
+	}
+	chosen := flag.String("scenario", "kill", "what to do, one after the other: `all`, or some of "+strings.Join(names, ","))
+	report := flag.String("json", "", "write the figures to `FILE` too")
+	flag.StringVar(&given.tined, "tined", "bin/tined", "tined's binary")
+	flag.StringVar(&given.unruly, "unruly", "bin/unruly", "the binary of scripts/storm/unruly")
+	flag.IntVar(&given.children, "children", 0, "children, 2 at least")
+	flag.IntVar(&given.kills, "kills", 0, "kill: children to kill, one after the other; master: masters")
+	flag.IntVar(&given.clients, "clients", 0, "kill: clients that connect at the same time; else keep-alive clients")
+	flag.IntVar(&given.idle, "idle", 0, "idle keep-alive connections")
+	flag.IntVar(&given.streams, "streams", 0, "reload, master: downloads that take seconds")
+	flag.IntVar(&given.rate, "rate", 0, "connects a second")
+	flag.IntVar(&given.connects, "connects", 0, "scale: connects in all")
+	flag.IntVar(&given.reloads, "reloads", 0, "reload: reloads in all, an even number")
+	flag.IntVar(&given.cycles, "cycles", 0, "scale: times that the number of children falls and rises again")
+	flag.StringVar(&given.ways, "ways", "", "hang: some of spin,block,wedge,SIGSTOP")
+	flag.DurationVar(&given.over, "over", 0, "reload, kill: the time that all of them take together; master: how long the load goes on after each")
+	flag.DurationVar(&given.link, "link", 0, "round trip of a link between clients and server; negative: loopback")
+	flag.BoolVar(&given.deferred, "deferred", false, "TCP_DEFER_ACCEPT on the listener")
 	flag.Parse()
-	if *children < 2 || *kills < 1 || *clients < 1 || flag.NArg() > 0 {
+	var todo []scenario
+	for _, s := range scenarios {
+		for name := range strings.SplitSeq(*chosen, ",") {
+			if name == s.name || name == "all" {
+				todo = append(todo, s)
+			}
+		}
+	}
+	if len(todo) == 0 || flag.NArg() > 0 || given.children == 1 || given.children < 0 || given.reloads%2 != 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	binary, err := filepath.Abs(*program)
-	if err != nil {
-		return err
+	for _, binary := range []*string{&given.tined, &given.unruly} {
+		if *binary, err = filepath.Abs(*binary); err != nil {
+			return false, err
+		}
 	}
-	folder, err := os.MkdirTemp("", "tined-storm-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder)
 	if err := rig.TakeOrphans(); err != nil {
-		return err
+		return false, err
 	}
 	defer rig.EndOrphans()
 	crew := new(rig.Crew)
@@ -77,208 +118,95 @@ func run() error {
 		<-interrupted
 		crew.End()
 	}()
-
-	server, err := rig.Tined(crew, rig.AnyCore, binary, folder, rig.Site{Root: folder, Children: *children, Deferred: *deferred})
-	if err != nil {
-		return err
-	}
-	t := &trial{server: server, children: *children}
-	if err := t.run(*kills, *clients, *idle); err != nil {
-		return fmt.Errorf("%w: %s", err, server.Output())
-	}
-	return t.report()
-}
-
-func (t *trial) run(kills, clients, idle int) error {
-	if _, err := t.serving(0); err != nil {
-		return err
-	}
-	if err := t.fill(idle); err != nil {
-		return err
-	}
-	stop := make(chan struct{})
-	var all sync.WaitGroup
-	for range clients {
-		all.Go(func() { t.storm.blow(t.server.Address, stop) })
-	}
-	var err error
-	for range kills {
-		time.Sleep(calm)
-		if err = t.kill(); err != nil {
-			break
-		}
-		if err = t.checkIdle(); err != nil {
-			break
-		}
-		if err = t.fill(idle); err != nil {
-			break
-		}
-	}
-	close(stop)
-	all.Wait()
-	for _, c := range t.idle {
-		c.drop()
-	}
-	return err
-}
-
-// serving waits until all children listen, and returns them. gone is one that has died.
-func (t *trial) serving(gone int) ([]int, error) {
-	deadline := time.Now().Add(succession)
-	for {
-		sockets, err := rig.Sockets(t.server.Port())
+	var all []*trial
+	for _, s := range todo {
+		t, err := s.try(crew, given)
 		if err != nil {
-			return nil, err
+			return true, fmt.Errorf("%s: %w", s.name, err)
 		}
-		listening := make(map[uint64]bool)
-		for _, s := range sockets {
-			if s.State == rig.Listening {
-				listening[s.Inode] = true
-			}
-		}
-		var found []int
-		tree := rig.Tree(t.server.Pid)
-		parents := make(map[int]bool)
-		for _, m := range tree {
-			parents[m.Parent] = true
-		}
-		for _, m := range tree {
-			if parents[m.Pid] || m.Pid == gone {
-				continue // the master holds every shard, and serves nobody
-			}
-			inodes, err := rig.SocketInodes(m.Pid)
-			if err != nil {
-				continue // it has ended
-			}
-			if slices.ContainsFunc(inodes, func(i uint64) bool { return listening[i] }) {
-				found = append(found, m.Pid)
-			}
-		}
-		if len(found) >= t.children {
-			return found, nil
-		}
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("%d of %d children listen after %v", len(found), t.children, succession)
-		}
-		time.Sleep(2 * time.Millisecond)
+		all = append(all, t)
+		failed = failed || t.failed()
 	}
+	if *report != "" {
+		err = writeReports(*report, all)
+	}
+	return failed, err
 }
 
-// kill stops a child, sees what it holds, and kills it.
-func (t *trial) kill() error {
-	children, err := t.serving(0)
+func writeReports(path string, all []*trial) error {
+	var out []any
+	for _, t := range all {
+		out = append(out, t.report)
+	}
+	text, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		return err
 	}
-	victim := children[rand.IntN(len(children))]
-	if err := syscall.Kill(victim, syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("stop child %d: %w", victim, err)
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+// try runs a scenario and prints its table. Where there can be no link, it runs on loopback and says so.
+func (s scenario) try(crew *rig.Crew, given sizes) (*trial, error) {
+	t := &trial{report: &report{Scenario: s.name, About: s.about}, sizes: given.or(s.sizes), crew: crew}
+	var err error
+	if t.folder, err = os.MkdirTemp("", "tined-storm-"); err != nil {
+		return nil, err
 	}
-	for deadline := time.Now().Add(time.Second); !rig.Stopped(victim); {
-		if time.Now().After(deadline) {
-			_ = syscall.Kill(victim, syscall.SIGKILL)
-			return fmt.Errorf("child %d does not stop", victim)
-		}
+	defer os.RemoveAll(t.folder)
+	t.ground, err = newGround(t.link)
+	if why, ok := errors.AsType[*link.UnavailableError](err); ok {
+		t.note("on loopback", why.Error())
+		t.ground, err = newGround(0)
 	}
-	time.Sleep(hold)
-	inodes, err := rig.SocketInodes(victim)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sockets, err := rig.Sockets(t.server.Port())
-	if err != nil {
-		return err
-	}
-	k := Kill{Held: make(map[uint16]bool)}
-	for _, s := range sockets {
-		_, held := slices.BinarySearch(inodes, s.Inode)
-		switch {
-		case s.State == rig.Listening:
-		case held && s.Inode != 0:
-			k.Held[s.Remote.Port()] = true
-		case s.State == rig.Established && s.Inode == 0:
-			k.Queued++
+	defer t.ground.close()
+	begin := time.Now()
+	err = s.run(t)
+	if t.server != nil {
+		if e := t.server.end(); err == nil {
+			err = e
+		}
+		t.server.process.End()
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, t.server.last())
+		} else if t.failed() {
+			fmt.Fprintln(os.Stderr, t.server.last())
 		}
 	}
-	k.At = time.Now()
-	if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
-		return fmt.Errorf("kill child %d: %w", victim, err)
+	t.Seconds = time.Since(begin).Seconds()
+	if l := t.ground.link; l != nil {
+		n := l.Count()
+		t.note("link: packets", n.Carried)
+		t.note("link: longest delay beyond its own, ms", n.Longest.Milliseconds())
+		if n.Dropped > 0 {
+			t.doubt("the link has dropped %d packets: this machine is too slow for it", n.Dropped)
+		}
 	}
-	t.kills = append(t.kills, k)
-	if _, err := t.serving(victim); err != nil {
-		return err
+	if e := t.table(os.Stdout); err == nil {
+		err = e
 	}
-	t.succeeded = append(t.succeeded, time.Since(k.At))
-	return nil
+	return t, err
 }
 
-// checkIdle asks on every idle connection, and takes those out that have broken.
-func (t *trial) checkIdle() error {
-	kept := t.idle[:0]
-	for _, c := range t.idle {
-		failure := c.ask()
-		if failure == nil {
-			kept = append(kept, c)
-			continue
-		}
-		if classify(*failure, t.kills) == LossHeld {
-			t.idleHeld++
-		} else {
-			t.idleOthers++
-			fmt.Printf("storm: an idle connection of another child broke: %v\n", failure.Err)
-		}
-		c.drop()
-	}
-	t.idle = kept
-	return nil
-}
-
-// fill opens idle connections until there are n, each with one request made.
-func (t *trial) fill(n int) error {
-	for len(t.idle) < n {
-		c, failure := dial(t.server.Address)
-		if failure == nil {
-			failure = c.ask()
-		}
-		if failure != nil {
-			return fmt.Errorf("idle connection: %w", failure.Err)
-		}
-		t.idle = append(t.idle, c)
-	}
-	return nil
-}
-
-func (t *trial) report() error {
-	queued := 0
-	for _, k := range t.kills {
-		queued += k.Queued
-	}
-	losses := make(map[Loss]int)
-	shown := make(map[Loss]bool)
-	for _, f := range t.storm.failures {
-		loss := classify(f, t.kills)
-		losses[loss]++
-		if loss != LossHeld && !shown[loss] {
-			shown[loss] = true
-			fmt.Printf("storm: first %s: %v\n", loss, f.Err)
+// or fills what is not given.
+func (s sizes) or(own sizes) sizes {
+	for _, n := range []struct{ given, own *int }{
+		{&s.children, &own.children}, {&s.kills, &own.kills}, {&s.clients, &own.clients}, {&s.idle, &own.idle}, {&s.streams, &own.streams},
+		{&s.rate, &own.rate}, {&s.connects, &own.connects}, {&s.reloads, &own.reloads}, {&s.cycles, &own.cycles},
+	} {
+		if *n.given == 0 {
+			*n.given = *n.own
 		}
 	}
-	fmt.Printf("storm: %d children killed; %d connections waited in queues at those moments\n", len(t.kills), queued)
-	fmt.Printf("storm: %d new connections answered, the slowest after %v\n", t.storm.answered, t.storm.longest.Round(time.Millisecond))
-	bad := 0
-	for _, loss := range []Loss{LossRefused, LossReset, LossTimeout, LossOther} {
-		fmt.Printf("storm: %-20s %d\n", loss, losses[loss])
-		bad += losses[loss]
+	if s.ways == "" {
+		s.ways = own.ways
 	}
-	fmt.Printf("storm: %-20s %d\n", LossHeld, losses[LossHeld])
-	fmt.Printf("storm: idle connections broken: %d with their child, %d of other children\n", t.idleHeld, t.idleOthers)
-	if len(t.succeeded) > 0 {
-		slices.Sort(t.succeeded)
-		fmt.Printf("storm: a successor listened after %v (median), %v (longest)\n",
-			t.succeeded[len(t.succeeded)/2].Round(time.Millisecond), t.succeeded[len(t.succeeded)-1].Round(time.Millisecond))
+	for _, d := range []struct{ given, own *time.Duration }{{&s.over, &own.over}, {&s.link, &own.link}} {
+		if *d.given == 0 {
+			*d.given = *d.own
+		}
 	}
-	if bad+t.idleOthers > 0 {
-		return errors.New("connections were lost that no killed child had accepted")
-	}
-	return nil
+	return s
 }

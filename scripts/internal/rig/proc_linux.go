@@ -227,9 +227,9 @@ const (
 	Listening   = 10
 )
 
-// Sockets reads the IPv4 sockets of this network namespace whose local port is port.
+// Sockets reads the IPv4 sockets of the calling thread's network namespace whose local port is port.
 func Sockets(port uint16) ([]Socket, error) {
-	f, err := os.Open("/proc/net/tcp")
+	f, err := os.Open("/proc/thread-self/net/tcp")
 	if err != nil {
 		return nil, err
 	}
