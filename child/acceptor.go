@@ -1,6 +1,7 @@
 package child
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -183,8 +184,16 @@ func (l *loop) acceptTurn() {
 
 // acceptFrom accepts up to most connections, as far as limits.connections allows, and reports whether there may be more.
 func (l *loop) acceptFrom(s *shard, most int) bool {
-	if room := l.generation.limits.connections - l.table.Len(); room < most {
+	limit := l.generation.limits.connections
+	short := l.mostConnections > 0 && l.mostConnections < limit
+	if short {
+		limit = l.mostConnections
+	}
+	if room := limit - l.table.Len(); room < most {
 		if l.takeFrom(s, max(0, room)) {
+			if short {
+				l.logShort(unix.EMFILE)
+			}
 			l.choke()
 		}
 		return false
@@ -203,11 +212,7 @@ func (l *loop) takeFrom(s *shard, most int) bool {
 			s.readable = false
 			return false
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			if l.now-l.shortLogged > int64(shortLog) || l.shortLogged == 0 {
-				l.shortLogged = l.now
-				l.host.logLine(levelWarn, "accepting pauses: out of descriptors or memory; raise the limit of open files (LimitNOFILE, ulimit -n)",
-					"error", err, "connections", l.table.Len())
-			}
+			l.logShort(err)
 			l.choke()
 			l.reserve.Release() // a handler that needs a file now may have it
 			return false
@@ -220,6 +225,22 @@ func (l *loop) takeFrom(s *shard, most int) bool {
 		}
 	}
 	return true
+}
+
+// logShort says, not too often, that descriptors or memory are short.
+func (l *loop) logShort(err error) {
+	if l.now-l.shortLogged > int64(shortLog) || l.shortLogged == 0 {
+		l.shortLogged = l.now
+		l.host.logLine(levelWarn, "accepting pauses: out of descriptors or memory; raise the limit of open files (LimitNOFILE, ulimit -n)",
+			"error", err, "connections", l.table.Len())
+	}
+}
+
+// connectionsFor is how many connections a child may have when it may have so many descriptors: clients must not take those that the
+// orders of the master need, a reload above all, and the files of handlers.
+func connectionsFor(descriptors uint64) int {
+	most := int(min(descriptors, math.MaxInt32))
+	return max(1, most-min(most/8, control.MaxFiles+64))
 }
 
 // choke pauses accepting until a connection closes or a moment has passed: what is queued waits in the kernel.

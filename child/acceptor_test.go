@@ -2,6 +2,7 @@ package child
 
 import (
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/netcore/control"
 )
 
 // At limits.connections accepting pauses, without a turn of the loop, whatever arrives meanwhile; the queue waits in the kernel and is
@@ -85,6 +87,11 @@ func TestOutOfDescriptors(t *testing.T) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
+	sealed, err := control.Seal("test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sealed.Close()
 	low := unix.Rlimit{Cur: 3, Max: limit.Max} // every number below is taken, so no descriptor can be had
 	tc.onLoop(func(l *loop) {
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
@@ -101,11 +108,40 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Fatal("a connection that is open is not served")
 	}
 	tc.until("it was tried again", func(l *loop) bool { return strings.Count(tc.loggedLines(), "accepting pauses") >= 1 })
+	// The files of an order are lost on their way now. That is the end of the order, not of the channel.
+	tc.tell(&control.Prepare{Generation: 7}, int(sealed.Fd()))
+	if f := heard[*control.Failed](tc); f.Generation != 7 || !strings.Contains(f.Diagnostic, "out of descriptors") {
+		t.Errorf("%+v", f)
+	}
+	tc.tell(&control.Ping{})
+	heard[*control.Pong](tc)
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
 	if r := third.answer("GET"); r.Status != 200 {
 		t.Fatal(r.Status)
+	}
+}
+
+// Connections leave descriptors for the master's orders, whatever is configured: a reload must go through however many clients there are.
+func TestConnectionsLeaveDescriptors(t *testing.T) {
+	tc := start(t, "", routes{"GET /x": text("x")})
+	tc.onLoop(func(l *loop) { l.mostConnections = 2 })
+	first, second := tc.dial(), tc.dial()
+	first.get("/x")
+	second.get("/x")
+	third := tc.dial()
+	third.send(getX)
+	tc.until("accepting pauses", func(l *loop) bool { return l.choked })
+	tc.until("it is said why", func(*loop) bool { return strings.Contains(tc.loggedLines(), "raise the limit of open files") })
+	first.Close()
+	if r := third.answer("GET"); r.Status != 200 {
+		t.Fatal(r.Status)
+	}
+	for descriptors, want := range map[uint64]int{1: 1, 64: 56, 1024: 896, 20_000: 20_000 - control.MaxFiles - 64, math.MaxUint64: math.MaxInt32 - control.MaxFiles - 64} {
+		if got := connectionsFor(descriptors); got != want {
+			t.Errorf("of %d descriptors %d are for connections, not %d", descriptors, got, want)
+		}
 	}
 }
 

@@ -40,6 +40,12 @@ type order struct {
 func (ch *child) attend(conn *control.Conn) {
 	for {
 		m, files, err := conn.Receive()
+		if m != nil && errors.Is(err, control.ErrFilesLost) {
+			// It is obeyed without them, which says to the master what cannot be done. What serves goes on.
+			ch.logLine(levelError, "out of descriptors: the files of an order are lost; raise the limit of open files (LimitNOFILE, ulimit -n)",
+				"message", m.Kind().String())
+			err = nil
+		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrClosed) {
 				ch.logLine(levelError, "control channel", "error", err)
@@ -149,7 +155,8 @@ func closeFiles(files []*os.File) {
 func (ch *child) prepare(m *control.Prepare, files []*os.File) (digest string, err error) {
 	if len(files) != 1+len(m.Files) {
 		closeFiles(files)
-		return "", fmt.Errorf("%d files came for %d logs", len(files), len(m.Files))
+		return "", fmt.Errorf("%d of %d files have reached the child: it is out of descriptors; raise the limit of open files (LimitNOFILE, ulimit -n)",
+			len(files), 1+len(m.Files))
 	}
 	config, err := resolve(m, files[0], ch.options.Schema)
 	if err != nil {

@@ -17,6 +17,10 @@ import (
 // gaugeEvery is how often the gauges are brought up to date, and how long a loop that is watched sleeps at most.
 const gaugeEvery = time.Second
 
+// gaugeGrowth is how many exchanges more bring the gauges up to date before that: how long the loop may have to wait among handlers that
+// compute, the master knows from their number.
+const gaugeGrowth = 8
+
 // enter takes the life that the master has made; what was counted so far goes on there.
 func (l *loop) enter(life *board.Life) {
 	life.Take(l.life)
@@ -62,14 +66,14 @@ func (l *loop) publish() {
 		l.life.Set(board.WordBytesOut, int64(n.bytesOut))
 		*old = *n
 	}
-	if l.stale || l.watched && l.now-l.gauged >= int64(gaugeEvery) {
+	if l.stale || l.watched && (l.now-l.gauged >= int64(gaugeEvery) || l.exchanges-l.gaugedExchanges >= gaugeGrowth) {
 		l.gauge()
 	}
 }
 
 // gauge brings the gauges up to date.
 func (l *loop) gauge() {
-	l.stale, l.gauged = false, l.now
+	l.stale, l.gauged, l.gaugedExchanges = false, l.now, l.exchanges
 	state := int64(0)
 	if l.accepting {
 		state |= board.StateAccepting

@@ -191,3 +191,30 @@ func BenchmarkCounting(b *testing.B) {
 		}
 	})
 }
+
+// When much has begun since the last time, the gauges do not wait for the next: the master has to know how many handlers may keep the loop
+// from its turn.
+func TestGaugesFollowGrowth(t *testing.T) {
+	b := newBlocker()
+	tc := start(t, "", routes{"/blocked": b})
+	life := tc.onBoard()
+	var peers []*peer
+	for range gaugeGrowth {
+		peers = append(peers, tc.dial())
+	}
+	tc.until("they are accepted", func(l *loop) bool { return l.table.Len() == gaugeGrowth })
+	tc.onLoop(func(l *loop) {
+		l.gauge()
+		l.gauged += int64(time.Hour)
+	})
+	for _, p := range peers {
+		p.send(blocked)
+	}
+	tc.until("the gauges are up to date", func(*loop) bool {
+		return life.Gauge(board.WordBusy)+life.Gauge(board.WordQueued) > 0 && life.Gauge(board.WordInFlight) == gaugeGrowth
+	})
+	close(b.gate)
+	for _, p := range peers {
+		p.answer("GET")
+	}
+}

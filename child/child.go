@@ -168,8 +168,12 @@ func (ch *child) serve() int {
 	if !ch.options.Hosted {
 		catchSignals(ch.drainAsConfigured)
 	}
-	if _, err := netcore.RaiseFileLimit(); err != nil {
+	descriptors, err := netcore.RaiseFileLimit()
+	if err != nil {
 		ch.logLine(levelWarn, "the limit of open files cannot be raised", "error", err)
+	}
+	if descriptors > 0 {
+		ch.loop.mostConnections = connectionsFor(descriptors)
 	}
 	if err := ch.loop.reserve.Refill(); err != nil {
 		ch.logLine(levelWarn, "no spare descriptor", "error", err)
@@ -186,7 +190,7 @@ func (ch *child) serve() int {
 	if ch.door != nil {
 		go ch.answerDoor()
 	}
-	err := ch.usePoller(<-ch.mechanism)
+	err = ch.usePoller(<-ch.mechanism)
 	if err == nil {
 		err = ch.loop.run()
 	}

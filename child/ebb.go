@@ -29,6 +29,9 @@ type ebb struct {
 // releaseMemory gives back all memory that is free or garbage.
 func releaseMemory() { go debug.FreeOSMemory() }
 
+// stirred takes note of garbage that no deed has left: a configuration was built, or is no longer needed.
+func (l *loop) stirred() { l.ebb.released -= ebbDeeds }
+
 // deeds counts what leaves garbage behind: connections that have come, those that have gone, and exchanges.
 func (l *loop) deeds() int64 {
 	return int64(2*l.numbers.accepted+l.numbers.begun) - int64(l.table.Len())

@@ -70,17 +70,19 @@ type loop struct {
 	freeOutput   []*output
 	freeReceiver []*receiver
 
-	listeners     []*listener
-	shards        []*shard
-	readyShard    bool          // a shard may have more to accept
-	accepting     bool          // the master has said so
-	choked        bool          // accepting pauses: connections or descriptors are at their limit
-	starved       []uint64      // tokens of connections whose pulled bodies wait for a place in a pool's queue
-	feeding       netcore.Timer // tries again for them
-	reserve       netcore.Reserve
-	shortLogged   int64         // when the lack of descriptors was logged last
-	refusedLogged int64         // when a connection that was refused before its first request was logged last
-	retry         netcore.Timer // ends choked when no connection closes
+	listeners  []*listener
+	shards     []*shard
+	readyShard bool          // a shard may have more to accept
+	accepting  bool          // the master has said so
+	choked     bool          // accepting pauses: connections or descriptors are at their limit
+	starved    []uint64      // tokens of connections whose pulled bodies wait for a place in a pool's queue
+	feeding    netcore.Timer // tries again for them
+	reserve    netcore.Reserve
+	// mostConnections is how many the limit of open files allows, whatever is configured; 0: not known.
+	mostConnections int
+	shortLogged     int64         // when the lack of descriptors was logged last
+	refusedLogged   int64         // when a connection that was refused before its first request was logged last
+	retry           netcore.Timer // ends choked when no connection closes
 
 	generation  *generation
 	retired     []*generation // those that something goes on under and that were not ended, the oldest first
@@ -95,16 +97,17 @@ type loop struct {
 	handed      int // jobs given to pools since the last turn
 	turnLeft    int // requests that the connection in turn may still begin
 
-	numbers   numbers
-	published numbers     // what the life says of them
-	life      *board.Life // where the loop counts: memory of its own until the master's comes
-	watched   bool        // life is the master's: the loop turns now and then, so that it is not taken to hang
-	turns     int64
-	exchanges int   // that have begun and are not over
-	retirees  int   // generations that are retired and have exchanges
-	stale     bool  // the life's gauges are not of now
-	gauged    int64 // when they were
-	host      host
+	numbers         numbers
+	published       numbers     // what the life says of them
+	life            *board.Life // where the loop counts: memory of its own until the master's comes
+	watched         bool        // life is the master's: the loop turns now and then, so that it is not taken to hang
+	turns           int64
+	exchanges       int   // that have begun and are not over
+	retirees        int   // generations that are retired and have exchanges
+	stale           bool  // the life's gauges are not of now
+	gauged          int64 // when they were
+	gaugedExchanges int   // at that time
+	host            host
 }
 
 // host is what the loop needs from its child.

@@ -27,6 +27,7 @@ func (l *loop) commit(g *generation) {
 		l.unchoke() // there may be room now
 	}
 	if old == nil {
+		l.stirred()
 		return
 	}
 	l.retire(old)
@@ -122,6 +123,7 @@ func (l *loop) retire(old *generation) {
 	old.over = func() {
 		l.retirees--
 		l.stale = true
+		l.stirred()
 		l.forgetRetired(old)
 		l.call(func() { // when what is just ending has let go of all that it holds
 			old.flushLogs() // of the last exchange: nothing is given to the writers after the close

@@ -175,7 +175,8 @@ func (c *Conn) unlock() { <-c.sending }
 
 // Receive waits for the next message. One goroutine at a time. io.EOF means that the peer is gone:
 // every message that it had sent was returned before. ErrMalformed, ErrVersion and ErrFilesLost
-// concern one message, whose files are closed; the next Receive goes on behind it.
+// concern one message, whose files are closed; the next Receive goes on behind it. With ErrFilesLost comes the message itself, for whoever
+// has to answer it.
 // The files are close-on-exec and the caller's.
 func (c *Conn) Receive() (Message, []*os.File, error) {
 	if !c.receiving.CompareAndSwap(false, true) {
@@ -197,6 +198,7 @@ func (c *Conn) Receive() (Message, []*os.File, error) {
 		return nil, nil, fmt.Errorf("receive: %w", err)
 	}
 	m, h, err := decodeFrame(c.in[:n])
+	whole := err == nil
 	switch {
 	case flags&unix.MSG_TRUNC != 0:
 		err = fmt.Errorf("frame of more than %d bytes: %w", len(c.in), ErrMalformed)
@@ -207,7 +209,10 @@ func (c *Conn) Receive() (Message, []*os.File, error) {
 	}
 	if err != nil {
 		closeAll(files)
-		return nil, nil, fmt.Errorf("receive: %w", err)
+		if !whole || !errors.Is(err, ErrFilesLost) {
+			m = nil
+		}
+		return m, nil, fmt.Errorf("receive: %w", err)
 	}
 	return m, files, nil
 }

@@ -178,8 +178,12 @@ func TestAnnouncedFilesMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	rawSend(t, a, frame)
-	if _, _, err := b.Receive(); !errors.Is(err, ErrFilesLost) {
+	m, _, err := b.Receive()
+	if !errors.Is(err, ErrFilesLost) {
 		t.Fatal(err)
+	}
+	if _, is := m.(*Lend); !is { // who is asked has to answer
+		t.Errorf("the message is %v", m)
 	}
 }
 
