@@ -549,7 +549,7 @@ func FuzzOrphan(f *testing.F) {
 		s.close()
 		o.letGo()
 		unix.Close(pair[1])
-		if after := openFiles(); after != before {
+		if after := openFiles(); after > before { // fewer: what an earlier test has left to the garbage collector is closed
 			t.Errorf("%d files were open, and %d are", before, after)
 		}
 	})

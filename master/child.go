@@ -232,6 +232,7 @@ func (m *master) hear(c *child, message control.Message) {
 		if m.expect(c, message, Admitting) {
 			c.served = m.now()
 			m.enter(c, Serving, 0)
+			m.answered(c) // what it owes since its bring-up has a bound now
 			c.slot.fresh = false
 			m.takeOver(c)
 			m.emit(EventChildServing, c, "it accepts connections")
@@ -345,6 +346,8 @@ func (m *master) overdue(c *child) {
 		c.due = time.Time{}
 		if m.phase == stopping {
 			m.ended(c)
+		} else {
+			m.giveUp(c)
 		}
 	case c.state == Draining:
 		m.kill(c, "it did not drain in time")
@@ -361,9 +364,14 @@ func (m *master) leaving(c *child) {
 		return
 	}
 	m.enter(c, Draining, m.config.DrainTimeout+m.bounds.drained)
+	m.excuse(c)
 	m.log.Info("child drains though the master did not ask it to; a successor takes its place", c.fields()...)
-	if c.slot.current == c {
-		m.succeed(c.slot, 0)
+	switch s := c.slot; c {
+	case s.current:
+		m.succeed(s, 0)
+	case s.heir:
+		s.heir, c.heir = nil, false
+		m.heirLost(s, "drains, and the master did not ask it to")
 	}
 }
 

@@ -5,7 +5,7 @@
 //
 // One goroutine, the loop of master.go, owns all state. Everything else (a process's exit, its
 // messages, a proof, a signal, an operator's request, the clock) reaches it as an event. Nothing
-// in the loop blocks: messages to children go through an outbox, log lines through a queue.
+// in the loop blocks: messages to children that cannot leave at once go through an outbox, log lines through a queue.
 //
 //	master.go     Options, Run, the loop
 //	start.go      configuration, then every check, then the opening: all or nothing

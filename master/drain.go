@@ -1,7 +1,7 @@
 package master
 
 import (
-	"fmt"
+	"errors"
 	"syscall"
 	"time"
 
@@ -31,15 +31,23 @@ func (m *master) stop(fast bool) {
 	}
 	m.log.Info("stopping", zap.Bool("fast", fast), zap.Int("children", len(m.lives)))
 	m.phase, m.fast = stopping, fast
-	m.emit(EventStopping, nil, fmt.Sprintf("%d children are told to drain", len(m.lives)))
+	m.emit(EventStopping, nil, plural(len(m.lives), "child is", "children are")+" told to drain")
 	m.tellStopping()
-	if r := m.reloading; r != nil && r.read != nil && !r.decided {
+	if r := m.reloading; r != nil && !r.decided {
 		m.refuse(r, "the server is stopping")
 	}
 	for _, request := range m.reloads {
 		request.done(&Reload{At: m.now(), By: request.by, Generation: m.generation, Reason: "the server is stopping"})
 	}
 	m.reloads = nil
+	scaling := m.scaling
+	m.scaling = nil
+	for _, done := range scaling {
+		done(errors.New("the server is stopping"))
+	}
+	for _, s := range m.slots {
+		m.heirLost(s, "is not needed: the server is stopping")
+	}
 	timeout, bound := m.config.DrainTimeout, m.config.DrainTimeout+m.bounds.drained
 	if fast {
 		timeout, bound = 0, m.bounds.fast
@@ -79,6 +87,7 @@ func (m *master) drainPatiently(c *child, timeout, idle, bound time.Duration) {
 	case Admitting, Serving:
 		c.proc.Send(&control.Drain{TimeoutMillis: timeout.Milliseconds(), IdleMillis: idle.Milliseconds()})
 		m.enter(c, Draining, bound)
+		m.excuse(c)
 	case Draining:
 		c.proc.Send(&control.Drain{TimeoutMillis: timeout.Milliseconds()})
 		if due := m.now().Add(bound); due.Before(c.due) {

@@ -260,5 +260,5 @@ func TestAdoptionOfTooMany(t *testing.T) {
 	h := serve(t, a.config(), nil)
 	contains(t, h.stdout.String(), "with 1 child,")
 	h.wait(`"msg":"child of an earlier master is taken over"`, 2)
-	h.wait(`child that was replaced has ended`, 1)
+	h.wait(`child that was to leave has ended`, 1)
 }

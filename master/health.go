@@ -23,6 +23,10 @@ const (
 	// the last beat must find the same: one look after a long sleep, of this process or of the machine, says nothing. A child that begins
 	// to hang right after a look is found at the end of the timeout, not after it.
 	heartbeatLooks = 10
+	// handlerSlice is how long a handler that computes can keep the loop waiting: Go's scheduler takes the processor from it after 10 ms,
+	// and the system may have given it to others meanwhile. crowdMost bounds what all of a child's handlers together can.
+	handlerSlice = 40 * time.Millisecond
+	crowdMost    = 10 * time.Second
 	// abortGrace is how long the end may take after SIGABRT.
 	abortGrace = time.Second
 	// memoryEvery is how often the children's memory is looked at, memoryLooks how many looks in a row must find too much of it: the
@@ -97,12 +101,26 @@ func (m *master) checkHeartbeats(now time.Time) (next time.Time) {
 			c.beat, c.beatSince, c.sameBeats = beat, now, 0
 			continue
 		}
-		if c.sameBeats++; c.sameBeats >= heartbeatLooks-1 && now.Sub(c.beatSince) >= every*(heartbeatLooks-1) {
+		if c.sameBeats++; c.sameBeats >= heartbeatLooks-1 && now.Sub(c.beatSince) >= every*(heartbeatLooks-1)+c.crowd() {
 			m.endHung(c, now)
 		}
 	}
 	return h.beatAt
 }
+
+// crowd is how long the loop of a child may have to wait for its turn among the handlers that compute. Whether one computes or waits is not
+// known: each that holds a worker, or is about to, counts.
+func (c *child) crowd() time.Duration {
+	handlers := min(c.life.Get(board.WordBusy)+c.life.Get(board.WordQueued), c.life.Get(board.WordMax))
+	return time.Duration(min(max(0, handlers), int64(crowdMost/handlerSlice))) * handlerSlice
+}
+
+// standLooks is after how many looks that found the same heartbeat the loop of a child is taken to stand still: more than an idle one needs
+// from one beat to the next.
+const standLooks = 4
+
+// stands reports whether the loop of a child stands still, by the last look.
+func (c *child) stands() bool { return c.sameBeats >= standLooks }
 
 // mustTurn reports whether the loop of a child turns, if nothing is wrong: from its first generation on, and until nothing is left in
 // flight, when the program's exit hooks run.
@@ -178,12 +196,20 @@ func (m *master) checkMemory(now time.Time) (next time.Time) {
 	return h.sizeAt
 }
 
+// sizeText writes a size for people, in the unit of limits that are set by people.
+func sizeText(n int64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}
+
 // replaceHeavy gives a child that is too large a successor.
 func (m *master) replaceHeavy(c *child, size int64, now time.Time) {
 	s := c.slot
 	s.heavyWait = min(max(heavyFirst, 2*s.heavyWait), heavyMost)
 	s.lightUntil = now.Add(s.heavyWait)
-	how := fmt.Sprintf("it has %d bytes of memory of its own, more than health.memory_limit, which is %d", size, m.config.Health.MemoryLimit)
+	how := fmt.Sprintf("it has %s of memory of its own, more than health.memory_limit, which is %s", sizeText(size), sizeText(m.config.Health.MemoryLimit))
 	m.log.Warn("child is replaced: "+how, append(c.fields(), zap.Duration("not_again_for", s.heavyWait))...)
 	m.emit(EventChildHeavy, c, how)
 	c.replacing = true

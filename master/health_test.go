@@ -46,6 +46,16 @@ func (f *fleet) passes(d time.Duration, meanwhile func()) {
 	}
 }
 
+// answersLeases lets a child answer what it is lent, and asked back.
+func (f *fleet) answersLeases(c *child) {
+	for len(c.lends) > 0 && c.state == Serving {
+		f.says(c, &control.Lent{})
+	}
+	for len(c.backs) > 0 && c.state == Serving {
+		f.says(c, &control.Returned{})
+	}
+}
+
 func (f *fleet) eventsOf(kind string) (messages []string) {
 	for _, e := range f.feed.ring {
 		if e.Kind == kind {
@@ -298,5 +308,49 @@ func TestRealHangs(t *testing.T) {
 			}
 			contains(t, log, "master.(*fake).beat", "master.hangIn"+strings.ToUpper(how[:1])+how[1:])
 		})
+	}
+}
+
+// Handlers that compute keep the loop from its turn without being its fault: the more of them there are, the more time it has. What a child
+// says of them is not believed beyond a bound.
+func TestCrowdedChildHasMoreTime(t *testing.T) {
+	f := watchedFleet(t, 2)
+	crowded, other := f.last(0), f.last(1)
+	crowded.life.Set(board.WordBusy, 80)
+	crowded.life.Set(board.WordQueued, 500)
+	crowded.life.Set(board.WordMax, 100)
+	for range 5 {
+		f.passes(8*time.Second, func() { f.turns(other); f.answersLeases(other) })
+		if len(proc(crowded).killed) > 0 {
+			t.Fatal("it is ended though its handlers may compute")
+		}
+		f.turns(crowded)
+	}
+	f.passes(9*time.Second, func() { f.turns(other); f.answersLeases(other) })
+	if len(proc(crowded).killed) == 0 {
+		t.Fatal("it is not ended")
+	}
+	other.life.Set(board.WordBusy, 1<<62)
+	other.life.Set(board.WordMax, 1<<62)
+	f.turns(other)
+	f.passes(5*time.Second+crowdMost, func() {})
+	if len(proc(other).killed) == 0 {
+		t.Fatal("one that lies is not ended")
+	}
+}
+
+// While the loop of a child stands still, a sibling accepts for it, long before it is taken for hung; when it goes on, that ends.
+func TestStandingChildIsLent(t *testing.T) {
+	f := watchedFleet(t, 2)
+	a, b := f.last(0), f.last(1)
+	f.passes(2*time.Second, func() { f.turns(a); f.turns(b) })
+	f.passes(3*time.Second, func() { f.turns(b) })
+	if f.slots[0].keeper != f.slots[1] || f.slots[1].keeper != nil || a.state != Serving {
+		t.Fatalf("keepers %v and %v, child 0 is %s", f.slots[0].keeper, f.slots[1].keeper, a.state)
+	}
+	f.says(b, &control.Lent{})
+	f.passes(time.Second, func() { f.turns(a); f.turns(b) })
+	if f.slots[0].keeper != nil || a.state != Serving {
+		t.Fatalf("keeper %v, child 0 is %s", f.slots[0].keeper, a.state)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -46,6 +47,7 @@ func (m *master) settle() {
 	if m.phase == stopping {
 		return
 	}
+	m.weigh() // who leaves does not vote any more
 	m.assignKeepers()
 	for c := range m.lives {
 		m.lendAndReturn(c)
@@ -195,10 +197,11 @@ func (m *master) isHeld(fits func(shardID) bool) bool {
 	return false
 }
 
-// closeLeft closes the listeners that leave and that nobody holds any more.
+// closeLeft closes the listeners that leave and that nobody holds any more. One that a reload would take back into service stays open until
+// the vote is over.
 func (m *master) closeLeft() {
 	m.shards.listeners = slices.DeleteFunc(m.shards.listeners, func(l *listener) bool {
-		if !l.leaving || m.isHeld(func(id shardID) bool { return id.listener == l.id }) {
+		if !l.leaving || m.reloading.keeps(l) || m.isHeld(func(id shardID) bool { return id.listener == l.id }) {
 			return false
 		}
 		l.close()
@@ -221,8 +224,15 @@ func (m *master) assignKeepers() {
 	if m.o.Host != nil {
 		return
 	}
+	now := m.now()
 	for _, s := range m.slots {
-		if !m.needsKeeper(s) {
+		switch {
+		case s.accepts():
+			s.dark = time.Time{}
+		case s.dark.IsZero():
+			s.dark = now
+		}
+		if !m.needsKeeper(s, now) {
 			if s.keeper != nil {
 				m.log.Info("the shards of a child are its own again", zap.Int("child", s.index), zap.Int("keeper", s.keeper.index))
 				m.emit(EventReturned, s.current, fmt.Sprintf("child %d accepts from its own shards again", s.index))
@@ -242,21 +252,33 @@ func (m *master) assignKeepers() {
 }
 
 // needsKeeper: connections of the slot's shards would wait too long, or for ever, without one.
-func (m *master) needsKeeper(s *slot) bool {
+func (m *master) needsKeeper(s *slot, now time.Time) bool {
 	switch {
 	case m.phase != serving:
 		return false
 	case s.retiring:
 		return !s.gone
-	case s.current != nil && s.current.state == Serving:
+	case s.accepts():
 		return false
 	}
-	return s.faults > 0 || s.starts == 0 || s.fresh
+	return s.faults > 0 || s.starts == 0 || s.fresh || !s.darkUntil().After(now)
+}
+
+// darkBound is how long nobody need accept from a slot's shards: a successor is there before, unless its configuration takes long to build.
+const darkBound = time.Second
+
+// darkUntil is when a slot without a life that accepts gets a keeper at the latest.
+func (s *slot) darkUntil() time.Time { return s.dark.Add(darkBound) }
+
+// accepts reports whether the slot has a life that takes its connections: one that serves, and whose loop turns. One that stands still is
+// not taken for hung yet; if it goes on, it finds its shards again.
+func (s *slot) accepts() bool {
+	return s.current != nil && s.current.state == Serving && !s.current.stands()
 }
 
 // keeps reports whether a slot can accept for others.
 func (s *slot) keeps() bool {
-	return !s.retiring && s.current != nil && s.current.state == Serving
+	return !s.retiring && s.accepts()
 }
 
 // chooseKeeper finds the sibling that keeps the fewest slots; nil: there is none.

@@ -91,7 +91,7 @@ func (m *master) setLogLevel(level, by string) {
 	if !quieter {
 		note()
 	}
-	m.emit(EventLogLevel, nil, level+", "+by)
+	m.emit(EventLogLevel, nil, level+", by "+by)
 	for c := range m.lives {
 		if c.resizable() {
 			m.sendLogLevel(c)

@@ -151,8 +151,9 @@ func encoder(format string) zapcore.Encoder {
 }
 
 func openLog(path string) (*os.File, error) {
-	// O_APPEND: whole lines in one write are never torn, whoever else writes (write(2)).
-	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, logFileMode)
+	// O_APPEND: whole lines in one write are never torn, whoever else writes (write(2)). O_NONBLOCK: a FIFO that nobody reads is an error, and
+	// does not hold the master up until somebody does (fifo(7)).
+	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, logFileMode)
 }
 
 func isTerminal(w io.Writer) bool {

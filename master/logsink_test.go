@@ -5,6 +5,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -82,5 +83,29 @@ func TestSinkFormats(t *testing.T) {
 	}
 	if _, err := newSink(configs.Log{File: filepath.Join(t.TempDir(), "none", "x")}, io.Discard, io.Discard); err == nil {
 		t.Error("a log file in a folder that is not there")
+	}
+}
+
+// A FIFO that nobody reads is refused as a log file: opening it must not hold the loop up.
+func TestLogIsNoUnreadFIFO(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error, 1)
+	go func() {
+		f, err := openLog(path)
+		if err == nil {
+			err = f.Close()
+		}
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		if err == nil {
+			t.Error("it is opened")
+		}
+	case <-time.After(patience):
+		t.Fatal("opening waits for a reader")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -142,6 +143,7 @@ type master struct {
 	cancel     context.CancelFunc
 	busy       bool      // Options.Prepare runs
 	busyDue    time.Time // of a stop: when it is not waited for any more; zero: never
+	tidyDue    time.Time // when the garbage of a start or a reload goes back to the system; zero: there is none
 	phase      phase
 	fast       bool // the stop is a fast one
 	finished   bool // the loop ends
@@ -228,8 +230,19 @@ func (m *master) run() int {
 	return m.end()
 }
 
-// idle is the longest wait of the loop when nothing is due.
-const idle = time.Minute
+const (
+	// idle is the longest wait of the loop when nothing is due.
+	idle = time.Minute
+	// tidyAfter is how long after the last configuration was read its garbage goes back to the system.
+	tidyAfter = 5 * time.Second
+)
+
+// tidyLater gives the garbage back once nothing was read for a while.
+func (m *master) tidyLater() {
+	if m.o.Host == nil { // a program's process has its own rhythm
+		m.tidyDue = m.now().Add(tidyAfter)
+	}
+}
 
 // tick does what is due and says in how long the next thing will be.
 func (m *master) tick() time.Duration {
@@ -262,6 +275,10 @@ func (m *master) tick() time.Duration {
 	if !m.shardsDue.IsZero() && !m.shardsDue.After(now) {
 		m.closeShards()
 	}
+	if !m.tidyDue.IsZero() && !m.tidyDue.After(now) {
+		m.tidyDue = time.Time{}
+		go debug.FreeOSMemory() // by itself Go collects a process that does next to nothing only every two minutes
+	}
 	m.answerInquiries()
 	supervision := m.checkSupervision(now)
 
@@ -273,6 +290,7 @@ func (m *master) tick() time.Duration {
 	}
 	sooner(m.shardsDue)
 	sooner(m.busyDue)
+	sooner(m.tidyDue)
 	sooner(health)
 	sooner(supervision)
 	sooner(vote)
@@ -280,6 +298,9 @@ func (m *master) tick() time.Duration {
 	sooner(house)
 	for _, s := range m.slots {
 		sooner(s.due)
+		if m.phase == serving && s.keeper == nil && !s.dark.IsZero() && s.darkUntil().After(now) {
+			sooner(s.darkUntil())
+		}
 		if !s.gone {
 			sooner(s.parked)
 		}

@@ -139,7 +139,7 @@ func dispatch(w http.ResponseWriter, r *http.Request, methods map[string]operati
 		}
 		slices.Sort(allowed)
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		refuse(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible for %s, but %s is", r.Method, r.URL.Path, strings.Join(allowed, " and ")))
+		refuse(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s is not possible for %s; use %s", r.Method, r.URL.Path, strings.Join(allowed, " or ")))
 		return
 	}
 	for name := range r.URL.Query() {

@@ -133,8 +133,12 @@ func (o *operator) restartChild(w http.ResponseWriter, r *http.Request) {
 		err     error
 	}
 	end, ok := await(o, w, r, func(answer func(outcome)) {
-		if n := len(o.m.slots); index < 0 || index >= n {
+		if n := o.m.children(); index < 0 || index >= n { // those that leave come behind
 			answer(outcome{missing: fmt.Sprintf("restart: there is no child %d; %s", index, theChildren(n))})
+			return
+		}
+		if err := o.m.fleet(); err != nil {
+			answer(outcome{err: err})
 			return
 		}
 		if !request.Wait {

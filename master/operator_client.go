@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 )
 
@@ -224,6 +225,12 @@ func (c *Client) send(ctx context.Context, method, target string, body any) (*ht
 	response, err := c.http.Do(request)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("%w on %s", ErrNotRunning, c.path)
+	}
+	if wrapped, ok := errors.AsType[*url.Error](err); ok { // it names a URL that nobody has written
+		err = wrapped.Err
+	}
+	if dialled, ok := errors.AsType[*net.OpError](err); ok && dialled.Op == "dial" { // it names the socket a second time
+		err = dialled.Err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", c.path, err)

@@ -110,9 +110,9 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"GET", "/", "", 404, "no such operation: GET /"},
 		{"GET", "/v1/statuses", "", 404, "no such operation"},
 		{"GET", "/v1/children/0", "", 404, "no such operation"},
-		{"POST", "/v1/status", "", 405, "POST is not possible for /v1/status, but GET is"},
+		{"POST", "/v1/status", "", 405, "POST is not possible for /v1/status; use GET"},
 		{"HEAD", "/v1/status", "", 405, ""},
-		{"DELETE", "/v1/workers", "", 405, "GET and PUT is"},
+		{"DELETE", "/v1/workers", "", 405, "use GET or PUT"},
 		{"GET", "/v1/status?verbose=1", "", 400, `no parameter \"verbose\"; this operation has none`},
 		{"GET", "/v1/events?sinse=1", "", 400, "known are since, follow"},
 		{"GET", "/v1/events?since=-1", "", 400, "write the id of an event"},
@@ -245,6 +245,23 @@ func TestRestartOperation(t *testing.T) {
 	}
 }
 
+// Also who does not wait is told that a child is not there, or cannot be replaced.
+func TestRestartIsRefusedAtOnce(t *testing.T) {
+	a := new(acts)
+	h := launchOperator(t, a)
+	for _, index := range []int{2, -1} {
+		_, err := h.client().Restart(h.context(), index, WaitRequest{})
+		if refused, ok := errors.AsType[*RefusedError](err); !ok || refused.Code != 404 || !strings.Contains(refused.Message, "there are children 0 to 1") {
+			t.Errorf("%d: %v", index, err)
+		}
+	}
+	h.m.do(func() { h.m.scale(1, "a test", nil) })
+	_, err := h.client().Restart(h.context(), 1, WaitRequest{})
+	if refused, ok := errors.AsType[*RefusedError](err); !ok || refused.Code != 404 || !strings.Contains(refused.Message, "there is child 0 alone") {
+		t.Errorf("%v", err)
+	}
+}
+
 // Who waits for what does not come is told when the master ends.
 func TestWaitingEndsWithTheMaster(t *testing.T) {
 	asked := make(chan struct{})
@@ -296,7 +313,7 @@ func TestLogLevelReachesEveryProcess(t *testing.T) {
 	if o := f.overrides(); o.LogLevel != "error" {
 		t.Errorf("%+v", o)
 	}
-	if events, _ := f.feed.after(0); events[len(events)-1].Kind != EventLogLevel || events[len(events)-1].Message != "error, a test" {
+	if events, _ := f.feed.after(0); events[len(events)-1].Kind != EventLogLevel || events[len(events)-1].Message != "error, by a test" {
 		t.Errorf("%+v", events)
 	}
 }

@@ -36,8 +36,7 @@ type childListener = *os.File
 // process is what the loop can do with a started child. No method blocks.
 type process interface {
 	Pid() int
-	// Send queues a message. It duplicates fds; the caller keeps its own. A failure arrives as an
-	// undelivery.
+	// Send sends a message, or queues it: then it duplicates fds. The caller keeps its own. A failure arrives as an undelivery.
 	Send(m control.Message, fds ...int)
 	// Kill signals the process, unless it has been waited for.
 	Kill(s syscall.Signal)
@@ -64,6 +63,7 @@ type running struct {
 	conn    *control.Conn
 	post    func(event any)
 	outbox  chan outgoing
+	queued  atomic.Int64 // messages of the outbox that are not sent; after a failure it stays above 0
 	release sync.Once
 }
 
@@ -221,12 +221,20 @@ func (r *running) send() {
 			}
 		}
 		closeFds(o.fds)
+		if !failed {
+			r.queued.Add(-1)
+		}
 	}
 }
 
 func (r *running) Pid() int { return r.process.Pid }
 
 func (r *running) Send(m control.Message, fds ...int) {
+	// What need not wait for another message goes at once. That takes no duplicates: a master that has no descriptor left can still lend
+	// shards and ask for votes.
+	if r.queued.Load() == 0 && r.conn.SendWithin(0, m, fds...) == nil {
+		return
+	}
 	o := outgoing{message: m}
 	for _, fd := range fds {
 		d, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
@@ -237,6 +245,7 @@ func (r *running) Send(m control.Message, fds ...int) {
 		}
 		o.fds = append(o.fds, d)
 	}
+	r.queued.Add(1)
 	select {
 	case r.outbox <- o:
 	default:

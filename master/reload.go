@@ -25,7 +25,7 @@ import (
 //
 // A child in its bring-up does not vote. It begins with the generation that serves, and prepares again if that is another one by the time it
 // has committed. When a voter is killed before it has answered, its successor is asked in its place, once; one that ends by its own fault, or
-// fails, or does not answer in time refuses for all.
+// fails, or does not answer in time refuses for all. One that begins to drain has no vote any more.
 
 // Reload is how a reload ended.
 type Reload struct {
@@ -51,7 +51,8 @@ type reloading struct {
 	read    *reading
 	sources *os.File
 	change  *shardChange
-	due     time.Time      // of the vote
+	due     time.Time      // of the reading, then of the vote
+	reopen  bool           // log files were reopened since it has begun: what it has read may be the old ones
 	decided bool           // it is committed; children are being told
 	lost    map[*slot]bool // places whose voter was killed before it had answered: the successor has to vote
 	waiting []func(*Reload)
@@ -91,7 +92,7 @@ func (m *master) reload(by string, done func(*Reload)) {
 }
 
 func (m *master) startReload(requests []reloadRequest) {
-	r := &reloading{outcome: Reload{At: m.now(), By: requests[0].by}}
+	r := &reloading{outcome: Reload{At: m.now(), By: requests[0].by}, due: m.now().Add(m.bounds.prepare)}
 	for _, request := range requests {
 		r.waiting = append(r.waiting, request.done)
 	}
@@ -126,6 +127,9 @@ func (m *master) read() *reading {
 
 // close gives the files of a reading back that nobody uses.
 func (r *reading) close() {
+	if r == nil {
+		return
+	}
 	if r.logs != nil {
 		r.logs.close()
 	}
@@ -166,6 +170,10 @@ func firstError(diagnostics configs.Diagnostics) string {
 
 // propose asks the children for their votes, or refuses.
 func (m *master) propose(r *reloading, read *reading) {
+	if m.reloading != r { // it came too late
+		read.close()
+		return
+	}
 	r.read = read
 	r.outcome.Diagnostics = diagnosticLines(read.diagnostics)
 	if m.phase == stopping {
@@ -201,6 +209,11 @@ func (m *master) propose(r *reloading, read *reading) {
 	m.weigh()
 }
 
+// keeps reports whether an undecided reload needs a listener that leaves.
+func (r *reloading) keeps(l *listener) bool {
+	return r != nil && r.change != nil && !r.decided && slices.Contains(r.change.next, l)
+}
+
 // votes reports whether a life takes part in reloads: it has a generation, and will not leave by itself.
 func (c *child) votes() bool {
 	return c.state >= Lending && c.state <= Serving && !c.asked && c.misfit == ""
@@ -219,18 +232,30 @@ func (m *master) askVote(r *reloading, c *child) {
 	}
 }
 
+// excuse takes a life that begins to drain out of the vote: it ends with the generation that it serves, and whether it could serve another
+// one does not matter any more.
+func (m *master) excuse(c *child) {
+	r := m.reloading
+	if c.housekeeper() || r == nil || r.number == 0 || c.preparing != r.number && c.prepared != r.number {
+		return
+	}
+	c.preparing, c.prepared, c.aborted = 0, 0, r.number
+	c.proc.Send(&control.Abort{Generation: r.number})
+}
+
 // weigh commits once every voter has prepared.
 func (m *master) weigh() {
 	r := m.reloading
 	if r == nil || r.number == 0 || r.decided {
 		return
 	}
+	waits := false
 	for s := range r.lost {
 		if c := s.current; !s.retiring && (c == nil || c.prepared != r.number) {
 			if c != nil && c.votes() && c.preparing != r.number {
 				m.askVote(r, c)
 			}
-			return
+			waits = true
 		}
 	}
 	for c := range m.lives {
@@ -239,24 +264,32 @@ func (m *master) weigh() {
 			if c.preparing != r.number { // it has come to its shards since the others were asked
 				m.askVote(r, c)
 			}
-			return
+			waits = true
 		case c.state < Lending && c.slot.faults == 0: // it soon will be one
-			return
+			waits = true
+		case c.state == Ending && (c.preparing == r.number || c.prepared == r.number): // why it ends is not known yet
+			waits = true
 		}
 	}
-	if m.houseAgrees(r.number) {
+	if !waits && m.houseAgrees(r.number) {
 		m.commitReload(r)
 	}
 }
 
 // commitReload makes the proposed generation the present one.
 func (m *master) commitReload(r *reloading) {
-	if err := r.change.start(); err != nil {
+	children := m.wantedChildren(r.read.config) // before it is the present one: that tells a change of the number
+	undo, err := r.change.fit(children)
+	if err == nil {
+		err = r.change.start()
+	}
+	if err != nil {
+		undo()
 		m.refuse(r, err.Error())
 		return
 	}
 	r.decided = true
-	before, children := m.config, m.wantedChildren(r.read.config) // before it is the present one: that tells a change of the number
+	before := m.config
 	m.config, m.generation = r.read.config, r.number
 	_ = m.sources.Close()
 	m.sources = r.sources
@@ -285,7 +318,40 @@ func (m *master) commitReload(r *reloading) {
 			m.log.Error("the number of children stays as it is", zap.Error(err))
 		}
 	}
+	if r.reopen {
+		_ = m.reopenLogs() // it is in the log
+	}
 	m.finishReload()
+}
+
+// fit gives the listeners of a change a shard for each of so many children: the number may have changed since the change was made, and a
+// listener that was about to leave has missed it. A shard that is too many would fill up, for nobody accepts from it. After an error
+// nothing more listens than before, and undo closes what was opened.
+func (c *shardChange) fit(children int) (undo func(), err error) {
+	grown := map[*listener]int{}
+	undo = func() {
+		for l, n := range grown {
+			l.closeFrom(n)
+		}
+	}
+	for _, l := range c.next {
+		fresh := slices.Contains(c.opened, l)
+		if fresh && !l.shared {
+			l.closeFrom(max(children, l.units))
+		}
+		if !fresh && !l.shared && len(l.shards) < children {
+			grown[l] = len(l.shards)
+		}
+		if err := l.bind(children); err != nil {
+			return undo, fmt.Errorf("listen %q: %w", l.name, err)
+		}
+	}
+	for l, n := range grown {
+		if err := l.listen(n); err != nil {
+			return undo, err
+		}
+	}
+	return undo, nil
 }
 
 // wantedChildren is the number of children that a configuration asks for. What the operator has set stays until `children` changes.
@@ -360,6 +426,7 @@ func (m *master) refuse(r *reloading, why string) {
 func (m *master) endReload(r *reloading) {
 	r.outcome.Seconds = m.now().Sub(r.outcome.At).Seconds()
 	m.reloading, m.lastReload = nil, &r.outcome
+	m.tidyLater()
 	m.tellReloaded()
 	for _, done := range r.waiting {
 		done(&r.outcome)
@@ -407,7 +474,10 @@ func (m *master) hasFailed(c *child, e *control.Failed) {
 		return
 	}
 	c.preparing = 0
-	if r := m.reloading; r != nil && r.number == e.Generation {
+	if c.state == Draining { // it ends with what it has
+		return
+	}
+	if r := m.reloading; r != nil && r.number == e.Generation && !r.decided {
 		m.refuse(r, fmt.Sprintf("child %d cannot serve it: %s", c.slot.index, e.Diagnostic))
 		return
 	}
@@ -486,11 +556,15 @@ func (m *master) lostVoter(c *child, v verdict, how string) {
 // checkReload refuses a reload whose vote takes too long, and says when that will be.
 func (m *master) checkReload(now time.Time) time.Time {
 	r := m.reloading
-	if r == nil || r.number == 0 || r.decided {
+	if r == nil || r.decided {
 		return time.Time{}
 	}
 	if r.due.After(now) {
 		return r.due
+	}
+	if r.read == nil {
+		m.refuse(r, fmt.Sprintf("the configuration could not be read within %v: is one of its files on a disk that does not answer, or a pipe?", m.bounds.prepare))
+		return time.Time{}
 	}
 	var late []string
 	for c := range m.lives {

@@ -2,10 +2,13 @@ package master
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tined/tined/configs"
 	"github.com/tined/tined/netcore/control"
@@ -328,5 +331,277 @@ func TestReloadCommitIsOwed(t *testing.T) {
 	f.handle(f.started[1], silence{})
 	if f.lastReload == nil || !f.lastReload.Committed {
 		t.Fatalf("%+v", f.lastReload)
+	}
+}
+
+// decides brings a proposal through the vote and the commit; children that are told nothing are left alone.
+func (f *fleet) decides() {
+	f.t.Helper()
+	for _, c := range f.started {
+		if c.preparing != 0 {
+			f.prepares(c)
+		}
+	}
+	for _, c := range f.started {
+		if c.committing != 0 {
+			f.commits(c)
+		}
+	}
+}
+
+// withOneMore and withoutTheLast change the listeners of a configuration.
+func withOneMore(l configs.Listener) func(*configs.Config) {
+	return func(c *configs.Config) { c.Listeners = append(c.Listeners, l) }
+}
+
+func withoutTheLast(c *configs.Config) { c.Listeners = c.Listeners[:len(c.Listeners)-1] }
+
+// A listener that is wanted again while its children return it is not closed under the vote.
+func TestReloadTakesBackAListenerThatLeaves(t *testing.T) {
+	f := serving3(t)
+	second := f.config.Listeners[0]
+	second.Name = "second"
+	f.proposes(withOneMore(second))
+	f.decides()
+	for _, c := range f.started {
+		f.says(c, &control.Lent{Count: 2})
+	}
+	l := f.shards.listeners[1]
+	f.proposes(withoutTheLast)
+	f.decides()
+	f.proposes(withOneMore(second))
+	for _, c := range f.started { // they obey in order: first the return, then the prepare
+		f.says(c, &control.Returned{Count: 1})
+	}
+	if f.shards.byID(l.id) == nil {
+		t.Fatal("it is closed, and the vote may take it back")
+	}
+	f.decides()
+	if f.shards.byID(l.id) != l || l.leaving || len(l.shards) != 3 {
+		t.Fatalf("%+v", l)
+	}
+	for _, c := range f.started {
+		if c.held[shardID{l.id, c.slot.index}] != lending {
+			t.Errorf("child %d is not lent it again: %v", c.slot.index, c.held)
+		}
+	}
+}
+
+// One that a refused reload wanted goes after all.
+func TestRefusedReloadLetsAListenerLeave(t *testing.T) {
+	f := serving3(t)
+	second := f.config.Listeners[0]
+	second.Name = "second"
+	f.proposes(withOneMore(second))
+	f.decides()
+	for _, c := range f.started {
+		f.says(c, &control.Lent{Count: 2})
+	}
+	l := f.shards.listeners[1]
+	f.proposes(withoutTheLast)
+	f.decides()
+	r := f.proposes(withOneMore(second))
+	for _, c := range f.started {
+		f.says(c, &control.Returned{Count: 1})
+	}
+	f.says(f.started[0], &control.Failed{Generation: r.number, Diagnostic: "no"})
+	if f.shards.byID(l.id) != nil || len(l.shards) != 0 {
+		t.Fatal("it stays open, and nobody wants it")
+	}
+}
+
+// A new listener gets a shard for each child that there is when it is committed, and not when it was proposed.
+func TestReloadListenerWhileTheNumberOfChildrenChanges(t *testing.T) {
+	for _, children := range []int{2, 5} {
+		f := serving3(t).withRuntime()
+		second := f.config.Listeners[0]
+		second.Name = "second"
+		r := f.proposes(withOneMore(second))
+		f.scale(children, "test", nil)
+		f.tick()
+		for range 20 { // those that leave do, those that come are new voters
+			for _, c := range f.started {
+				switch {
+				case c.state < Serving:
+					f.brings(c, Serving)
+				case len(c.lends) > 0:
+					f.says(c, &control.Lent{})
+				case len(c.backs) > 0:
+					f.says(c, &control.Returned{})
+				case c.state == Draining:
+					f.says(c, &control.Draining{}, &control.Drained{})
+					f.dies(c, 0)
+				}
+			}
+			f.after(time.Second)
+		}
+		f.decides()
+		if f.generation != r.number {
+			t.Fatalf("%d children: not committed: %+v", children, f.lastReload)
+		}
+		for _, l := range f.shards.listeners {
+			if len(l.shards) != children {
+				t.Errorf("%s has %d shards for %d children", l.name, len(l.shards), children)
+			}
+		}
+	}
+}
+
+// Who leaves does not vote any more, neither for nor against, and nobody waits for it.
+func TestReloadVoterLeaves(t *testing.T) {
+	f := serving3(t)
+	r := f.proposes(nil)
+	leaver := f.started[1]
+	f.prepares(f.started[0])
+	f.says(leaver, &control.Draining{}) // TERM
+	if heard(leaver, control.KindAbort) != 1 {
+		t.Fatal("it is not told to drop what it prepares")
+	}
+	successor := f.last(1)
+	f.brings(successor, Serving)
+	f.prepares(successor)
+	f.prepares(f.started[2])
+	if f.generation != r.number {
+		t.Fatalf("the vote of one that leaves is awaited: %v", f.lastReload)
+	}
+	// Its answer crosses all this, and touches neither the reload nor itself.
+	f.says(leaver, &control.Failed{Generation: r.number, Diagnostic: "I am leaving"})
+	if f.lastReload != nil || leaver.state != Draining || len(proc(leaver).killed) != 0 {
+		t.Fatalf("%+v, it is %s", f.lastReload, leaver.state)
+	}
+	f.decides()
+	if !f.lastReload.Committed || heard(leaver, control.KindCommit) != 1 {
+		t.Fatalf("%+v", f.lastReload)
+	}
+}
+
+// The last vote that was awaited may be that of one that a successor has just replaced.
+func TestReloadIsDecidedWhenTheLastVoterLeaves(t *testing.T) {
+	f := serving3(t)
+	f.restart(1, "test", nil)
+	f.tick()
+	heir := f.last(1)
+	f.brings(heir, Admitting)
+	r := f.proposes(nil)
+	for _, c := range []*child{f.started[0], f.started[2], heir} {
+		f.prepares(c)
+	}
+	if f.generation == r.number {
+		t.Fatal("decided without the one that serves")
+	}
+	f.says(heir, &control.Accepting{})
+	if f.generation != r.number {
+		t.Fatal("the vote of the one that was replaced is awaited")
+	}
+	if heard(f.started[1], control.KindAbort) != 1 {
+		t.Error("it is not told to drop what it prepares")
+	}
+}
+
+// What a child was told in its bring-up has a bound, too.
+func TestReloadCommitIsOwedSinceBringUp(t *testing.T) {
+	f := serving3(t)
+	f.dies(f.started[1], syscall.WaitStatus(syscall.SIGKILL))
+	late := f.last(1)
+	f.brings(late, Admitting)
+	f.proposes(nil)
+	for _, c := range []*child{f.started[0], f.started[2], late} {
+		f.prepares(c)
+	}
+	f.commits(f.started[0])
+	f.commits(f.started[2])
+	f.says(late, &control.Accepting{})
+	f.after(f.bounds.answer)
+	if late.state != Ending || !strings.Contains(late.fault, "did not answer an order") {
+		t.Fatalf("the reload waits for ever: %s, %q", late.state, late.fault)
+	}
+	f.ends(late, bySignal(syscall.SIGKILL))
+	if f.lastReload == nil || !f.lastReload.Committed {
+		t.Fatalf("%+v", f.lastReload)
+	}
+}
+
+// Log files that are reopened while a reload goes on are opened again when it is committed: it has read the old ones.
+func TestReloadWhileLogsAreReopened(t *testing.T) {
+	f := serving3(t)
+	name := filepath.Join(t.TempDir(), "access.log")
+	open := func() *logFiles {
+		file, err := openLog(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &logFiles{names: []string{name}, files: []*os.File{file}}
+	}
+	t.Cleanup(func() { f.accessLogs.close() })
+	config := *f.config
+	config.Digest = "another"
+	r := &reloading{outcome: Reload{At: f.now(), By: "test"}}
+	f.reloading = r
+	f.propose(r, &reading{config: &config, sources: new(configs.Sources), logs: open()})
+	if err := os.Rename(name, name+".1"); err != nil {
+		t.Fatal(err)
+	}
+	f.onSignal(syscall.SIGUSR1)
+	f.decides()
+	now, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has, err := f.accessLogs.files[0].Stat(); err != nil || !os.SameFile(now, has) {
+		t.Errorf("the master has the rotated file: %v", err)
+	}
+	for _, c := range f.started {
+		if heard(c, control.KindReopenLogs) != 1 {
+			t.Errorf("child %d: %v", c.slot.index, proc(c).sentKinds())
+		}
+	}
+}
+
+// A child that cannot prepare what was decided already is no voter against it.
+func TestFailureAfterTheDecision(t *testing.T) {
+	f := serving3(t)
+	second := f.config.Listeners[0]
+	second.Name = "second"
+	r := f.proposes(withOneMore(second))
+	for _, c := range f.started {
+		f.prepares(c)
+	}
+	f.commits(f.started[0])
+	f.dies(f.started[1], syscall.WaitStatus(syscall.SIGKILL))
+	late := f.last(1)
+	f.brings(late, Preparing)
+	f.says(late, &control.Failed{Generation: r.number, Diagnostic: "a.hcl:3:5: no"})
+	if f.generation != r.number || f.lastReload != nil || len(f.shards.listeners[1].shards) != 3 {
+		t.Fatalf("generation %d, %+v, %+v", f.generation, f.lastReload, f.shards.listeners[1])
+	}
+	f.commits(f.started[2])
+	if !f.lastReload.Committed || late.state != Ending {
+		t.Fatalf("%+v, it is %s", f.lastReload, late.state)
+	}
+}
+
+// One that drains is not ended for what it cannot prepare.
+func TestFailureOfAChildThatDrains(t *testing.T) {
+	f := serving3(t)
+	c := f.started[1]
+	f.sendPrepare(c) // as to one that has missed a commit
+	f.says(c, &control.Draining{}, &control.Failed{Generation: 1, Diagnostic: "a.hcl:3:5: no"})
+	if c.state != Draining || len(proc(c).killed) != 0 {
+		t.Fatalf("%s, killed %v", c.state, proc(c).killed)
+	}
+}
+
+// Files that cannot be read do not hold up the reloads after them; what is read too late is not proposed.
+func TestReloadThatCannotRead(t *testing.T) {
+	f := serving3(t)
+	f.calls = make(chan func())
+	f.reload("test", nil)
+	f.after(f.bounds.prepare)
+	if l := f.lastReload; l == nil || l.Committed || !strings.Contains(l.Reason, "could not be read within") || f.reloading != nil {
+		t.Fatalf("%+v", l)
+	}
+	(<-f.calls)() // the reading has come back
+	if f.reloading != nil || f.lastGeneration != 1 {
+		t.Fatal("it is proposed after all")
 	}
 }

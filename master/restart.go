@@ -31,7 +31,7 @@ func (m *master) restart(index int, by string, done func(error)) {
 		return // it is new as it is
 	}
 	m.log.Info("child is replaced", zap.Int("child", index), zap.Int("pid", s.current.proc.Pid()), zap.String("by", by))
-	m.emit(EventRestarting, s.current, "a successor is started, "+by)
+	m.emit(EventRestarting, s.current, "a successor is started, by "+by)
 	heir, err := m.begin(s)
 	if err != nil {
 		m.heirLost(s, err.Error())

@@ -277,8 +277,27 @@ func bound(kind int, path string) (int, error) {
 	return fd, nil
 }
 
+// namelessSocket makes a listening socket whose file is removed at once.
+func namelessSocket() (*os.File, error) {
+	folder, err := os.MkdirTemp("", "socket-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(folder)
+	fd, err := bound(unix.SOCK_SEQPACKET, filepath.Join(folder, "s"))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Listen(fd, childBacklog); err != nil {
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("listen", err)
+	}
+	return os.NewFile(uintptr(fd), "socket without a name"), nil
+}
+
 // childSocket makes the listening socket of one life of a child, by which a later master finds it, and says its file's name. Two lives of
-// one index may be there at a time, and each has to be found: the second one's name has a number.
+// one index may be there at a time, and each has to be found: the second one's name has a number. When somebody has removed the folder, the
+// name is "": a child that no later master finds is better than none.
 func (r *runtimeDir) childSocket(index int) (_ *os.File, name string, err error) {
 	name = strconv.Itoa(index) + ".sock"
 	for n := 2; ; n++ {
@@ -288,6 +307,10 @@ func (r *runtimeDir) childSocket(index int) (_ *os.File, name string, err error)
 		name = fmt.Sprintf("%d-%d.sock", index, n)
 	}
 	f, err := r.socket(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = namelessSocket()
+		name = ""
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("socket of child %d: %w", index, err)
 	}

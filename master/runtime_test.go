@@ -122,6 +122,35 @@ func TestRuntimeDir(t *testing.T) {
 	}
 }
 
+// Somebody removes the runtime directory under a server that runs: its children can still be replaced.
+func TestRuntimeDirRemoved(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	r, err := openRuntime(filepath.Join(t.TempDir(), "run", "control.sock"), "", socketAccess{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if err := os.RemoveAll(r.children); err != nil {
+		t.Fatal(err)
+	}
+	f, name, err := r.childSocket(0)
+	if err != nil || name != "" {
+		t.Fatalf("%q, %v", name, err)
+	}
+	defer f.Close()
+	listens := 0
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { listens, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN) }); err != nil || listens != 1 {
+		t.Errorf("it does not listen: %v", err)
+	}
+	if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 // The longest path that a control socket can have leaves no room for the children's: they are
 // bound by way of the folder.
 func TestLongRuntimePath(t *testing.T) {

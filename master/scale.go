@@ -13,7 +13,7 @@ import (
 //
 //  1. a child that stays becomes the keeper of the leaving slot, and accepts from its shards too;
 //  2. when it does, the kernel is told to send new connections to the shards that stay (netcore.Steer), and the leaving child drains;
-//  3. the shards stay parked with their keeper for parkTime;
+//  3. from then on the shards stay parked with their keeper for parkTime;
 //  4. the keeper takes what has queued and returns them, and they are closed, the last one first: so the order of the others in the
 //     kernel's group stays that of the slots. If the kernel could not be told, it goes on to fill them, and they stay with their keeper.
 //
@@ -46,7 +46,7 @@ func (m *master) scale(children int, by string, done func(error)) {
 	}
 	if before != children {
 		m.log.Info("the number of children is set", zap.Int("from", before), zap.Int("to", children), zap.String("by", by))
-		m.emit(EventScaled, nil, fmt.Sprintf("%d children in place of %d, %s", children, before, by))
+		m.emit(EventScaled, nil, fmt.Sprintf("%s in place of %d, by %s", plural(children, "child", "children"), before, by))
 	}
 	m.scaling = append(m.scaling, done)
 }
@@ -55,7 +55,7 @@ func (m *master) scale(children int, by string, done func(error)) {
 func (m *master) fleet() error {
 	switch {
 	case m.o.Host != nil:
-		return errors.New("this is a single process: it has no children of its own; start it with `run`")
+		return errors.New("this is a single process: it has no children of its own; start it without --single-process, or under `go run` with --single-process=false")
 	case m.phase != serving:
 		return fmt.Errorf("the server is %s", m.phase)
 	}
@@ -96,7 +96,8 @@ func (m *master) resizeSlots(children int) error {
 		case s.index < children && s.retiring:
 			s.retiring, s.parked, s.gone = false, time.Time{}, false
 			if s.current == nil || s.current.state > Serving { // its last life drains, or is over
-				s.current, s.fresh, s.due = nil, true, m.now()
+				s.fresh = true
+				m.succeed(s, 0)
 			}
 		}
 	}
@@ -162,14 +163,27 @@ func (m *master) handedOver(s *slot) bool {
 	return s.keeper != nil && s.keeper.current != nil && m.holds(s.keeper.current, s.index)
 }
 
-// steer tells the kernel to send new connections to the shards that stay, once all others have a keeper that holds them.
+// steer tells the kernel to send new connections to the shards that stay, once all others have a keeper that holds them. The time for which
+// a shard is parked begins anew when it gets no more of them: the slots that leave may be handed over one long after the other.
 func (m *master) steer(staying int) {
 	for _, s := range m.slots {
 		if s.retiring && s.parked.IsZero() {
 			return
 		}
 	}
-	for _, err := range m.shards.steer(staying) {
+	var reached []*slot
+	for _, s := range m.slots {
+		if s.retiring && !s.gone && !m.shards.steeredFrom(s.index) {
+			reached = append(reached, s)
+		}
+	}
+	problems := m.shards.steer(staying)
+	for _, s := range reached {
+		if until := m.now().Add(m.parkFor(s)); m.shards.steeredFrom(s.index) && until.After(s.parked) {
+			s.parked = until
+		}
+	}
+	for _, err := range problems {
 		m.log.Warn("new connections cannot be steered away from shards that leave", zap.Error(err))
 	}
 }
@@ -180,7 +194,7 @@ func (m *master) finishScaling() {
 		return
 	}
 	for _, s := range m.slots {
-		if s.retiring && s.parked.IsZero() || !s.retiring && (s.current == nil || s.current.state < Serving) && s.faults == 0 {
+		if s.retiring && s.parked.IsZero() || !s.retiring && (s.current == nil || s.current.state != Serving) && s.faults == 0 {
 			return
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tined/tined/netcore/control"
 )
@@ -242,5 +243,165 @@ func TestScaleDownWithoutSteering(t *testing.T) {
 	f.brings(f.last(2), Serving)
 	if heard(keeper, control.KindReturn) != 1 || len(l.shards) != 3 {
 		t.Fatalf("%d shards, asked back %d times", len(l.shards), heard(keeper, control.KindReturn))
+	}
+}
+
+// An heir whose slot is given up and taken back is the child of the slot, or is forgotten when it has ended.
+func TestScaleTakesBackASlotWithAnHeir(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		f := serving3(t).withRuntime()
+		f.restart(2, "test", nil)
+		f.tick()
+		s, heir := f.slots[2], f.last(2)
+		f.scale(2, "test", nil)
+		if dies {
+			f.dies(heir, 2<<8)
+		}
+		f.dies(f.started[2], syscall.WaitStatus(syscall.SIGKILL))
+		if (s.current == heir) == dies {
+			t.Fatalf("the heir has ended: %v; current %v", dies, s.current)
+		}
+		f.scale(3, "test", nil)
+		f.tick()
+		if dies == (s.current == heir) || s.heir != nil || s.current == nil || s.current.state == Ended {
+			t.Fatalf("the heir has ended: %v; current %v, heir %v", dies, s.current, s.heir)
+		}
+		f.brings(s.current, Serving)
+	}
+}
+
+// So is one beside a child that is about to end.
+func TestScaleTakesBackASlotWithAChildThatEnds(t *testing.T) {
+	f := serving3(t).withRuntime()
+	f.restart(2, "test", nil)
+	f.tick()
+	s, heir := f.slots[2], f.last(2)
+	f.scale(2, "test", nil)
+	f.handle(f.started[2], silence{})
+	f.scale(3, "test", nil)
+	f.tick()
+	if s.current != heir || s.heir != nil || len(f.started) != 4 {
+		t.Fatalf("current %v, heir %v, %d lives", s.current, s.heir, len(f.started))
+	}
+	f.brings(heir, Serving)
+}
+
+// A shard stays parked for the whole time after the kernel was told, however long before that its keeper had it.
+func TestParkTimeBeginsWithTheSteering(t *testing.T) {
+	f := servingFleet(t, 4).withRuntime()
+	l := f.shards.listeners[0]
+	f.scale(2, "test", nil)
+	f.tick()
+	first, second := f.slots[2].keeper.current, f.slots[3].keeper.current
+	if first == second {
+		t.Fatal("one child keeps both")
+	}
+	f.says(first, &control.Lent{})
+	f.after(f.bounds.answer - time.Second)
+	if l.steered != 0 {
+		t.Fatal("connections are steered away from a shard before that of another leaving child is kept")
+	}
+	f.says(second, &control.Lent{})
+	if l.steered != 2 {
+		t.Fatalf("steered to %d", l.steered)
+	}
+	f.after(parkTime - time.Second)
+	if heard(first, control.KindReturn) != 0 {
+		t.Fatal("it is asked back too early")
+	}
+	f.after(time.Second)
+	if heard(first, control.KindReturn) != 1 || heard(second, control.KindReturn) != 1 {
+		t.Fatal("it is not asked back")
+	}
+}
+
+// An heir that somebody tells to drain is none any more.
+func TestHeirThatDrains(t *testing.T) {
+	f := serving3(t)
+	var why error
+	f.restart(1, "test", func(err error) { why = err })
+	f.tick()
+	heir := f.last(1)
+	f.brings(heir, Admitting)
+	f.says(heir, &control.Draining{})
+	if why == nil || f.slots[1].heir != nil || f.started[1].state != Serving {
+		t.Fatalf("%v", why)
+	}
+	f.dies(f.started[1], syscall.WaitStatus(syscall.SIGKILL))
+	if c := f.slots[1].current; c == nil || c == heir || c.state != Starting {
+		t.Fatal("the place is left to a child that drains")
+	}
+	f.says(heir, &control.Drained{})
+	f.dies(heir, 0)
+	f.brings(f.last(1), Serving)
+}
+
+// An heir that is about to end does not take the place of a child that ends before it.
+func TestHeirThatEndsDoesNotSucceed(t *testing.T) {
+	f := serving3(t)
+	f.restart(1, "test", nil)
+	f.tick()
+	heir := f.last(1)
+	f.handle(heir, silence{})
+	f.dies(f.started[1], syscall.WaitStatus(syscall.SIGKILL))
+	if c := f.slots[1].current; c == nil || c == heir {
+		t.Fatal("the place is left to a child that ends")
+	}
+	f.handle(heir, exit{2 << 8})
+	if f.slots[1].heir != nil {
+		t.Fatal("it is the heir still")
+	}
+	f.brings(f.last(1), Serving)
+}
+
+// A stop answers all who wait for something that will not come any more.
+func TestStopAnswersThoseWhoWait(t *testing.T) {
+	f := serving3(t).withRuntime()
+	var scaled, restarted []error
+	f.restart(1, "test", func(err error) { restarted = append(restarted, err) })
+	f.scale(4, "test", func(err error) { scaled = append(scaled, err) })
+	f.tick()
+	f.onSignal(syscall.SIGTERM)
+	if len(scaled) != 1 || scaled[0] == nil || len(restarted) != 1 || restarted[0] == nil {
+		t.Errorf("scale: %v, restart: %v", scaled, restarted)
+	}
+}
+
+// A child that hangs in the kernel does not keep its place, and changes nothing when it ends after all.
+func TestChildThatDoesNotDieIsReplaced(t *testing.T) {
+	f := serving3(t)
+	c := f.started[1]
+	f.says(c, &control.Accepting{}) // which it was not asked for
+	f.after(f.bounds.unkilled)
+	f.after(backOffFirst)
+	next := f.last(1)
+	if next == c || f.slots[1].current != next || f.slots[1].faults != 1 {
+		t.Fatal("nobody takes its place")
+	}
+	f.brings(next, Serving)
+	f.dies(c, syscall.WaitStatus(syscall.SIGKILL))
+	if c.state != Ended || f.slots[1].current != next || f.slots[1].faults != 1 || len(f.started) != 4 {
+		t.Fatalf("%s, %d faults, %d lives", c.state, f.slots[1].faults, len(f.started))
+	}
+}
+
+// A successor that takes its time does not let connections wait: a sibling accepts for it after a moment.
+func TestSlowSuccessorIsLent(t *testing.T) {
+	f := serving3(t)
+	f.dies(f.started[1], syscall.WaitStatus(syscall.SIGKILL))
+	s := f.slots[1]
+	f.brings(f.last(1), Preparing)
+	f.after(darkBound - time.Millisecond)
+	if s.keeper != nil {
+		t.Fatal("lent too early")
+	}
+	f.after(time.Millisecond)
+	if s.keeper == nil {
+		t.Fatal("nobody accepts for it")
+	}
+	f.says(s.keeper.current, &control.Lent{})
+	f.brings(f.last(1), Serving)
+	if s.keeper != nil || !s.dark.IsZero() {
+		t.Fatal("its shards are not its own again")
 	}
 }

@@ -75,10 +75,23 @@ func probe(l configs.Listener) error {
 			holder = "another process"
 		}
 		return fmt.Errorf("listen %q: %s is in use by %s", l.Name, e, holder)
-	case errors.Is(err, unix.EACCES):
-		return fmt.Errorf("listen %q: %s: permission denied: a port below 1024 needs root or CAP_NET_BIND_SERVICE", l.Name, e)
 	}
-	return fmt.Errorf("listen %q: %s: %w", l.Name, e, err)
+	return fmt.Errorf("listen %q: %w", l.Name, unbindable(e, err))
+}
+
+// unbindable says why an address cannot be bound, with the cure where there is one; nil for nil.
+func unbindable(e netcore.Endpoint, err error) error {
+	switch {
+	case errors.Is(err, unix.EACCES) && e.Path != "":
+		return fmt.Errorf("%s: permission denied: the user of the master must be allowed to write to the directory of the socket", e)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%s: permission denied: a port below 1024 needs root or CAP_NET_BIND_SERVICE", e)
+	case errors.Is(err, unix.ENOENT) && e.Path != "":
+		return fmt.Errorf("%s: the directory of the socket does not exist; create it", e)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("this machine does not have the address %s; write one that `ip address` shows, or 0.0.0.0 (IPv6: [::]) for all of them", e)
+	}
+	return err
 }
 
 // shardChange is what a new generation means for the listeners. Until it is committed nothing listens that did not before.
@@ -115,7 +128,7 @@ func (s *shardSet) change(listeners []configs.Listener, children int) (_ *shardC
 			l = &listener{id: s.lastID, local: endpoint(listeners[i].Address), config: listeners[i], name: listeners[i].Name}
 			l.shared = l.local.Network != "tcp"
 			c.opened = append(c.opened, l)
-			if err := errors.Join(l.inherit(passed), l.bind(children)); err != nil {
+			if err := errors.Join(l.inherit(passed), unbindable(l.local, l.bind(children))); err != nil {
 				problems = append(problems, fmt.Errorf("listen %q: %w", listeners[i].Name, err))
 				continue
 			}
@@ -401,7 +414,8 @@ func (s *shardSet) shrink(children int) {
 // on to spread them over all shards, which are all accepted from.
 func (s *shardSet) steer(children int) (problems []error) {
 	for _, l := range s.listeners {
-		if l.shared || l.leaving || l.unknown || l.refused || len(l.shards) == 0 {
+		// One that leaves too: a reload may want it again.
+		if l.shared || l.unknown || l.refused || len(l.shards) == 0 {
 			continue
 		}
 		want := children
@@ -430,7 +444,7 @@ func (s *shardSet) steer(children int) (problems []error) {
 // steeredFrom reports whether no new connection reaches a shard of this number any more.
 func (s *shardSet) steeredFrom(index int) bool {
 	return !slices.ContainsFunc(s.listeners, func(l *listener) bool {
-		return !l.shared && !l.leaving && index < len(l.shards) && (l.steered == 0 || l.steered > index)
+		return !l.shared && index < len(l.shards) && (l.steered == 0 || l.steered > index)
 	})
 }
 

@@ -288,6 +288,7 @@ func (m *master) announce() {
 		return
 	}
 	m.phase = serving
+	m.tidyLater()
 	_, _ = fmt.Fprintln(m.sink.stdout, m.startLine(n))
 	m.log.Info("serving", zap.String("version", m.o.Version), zap.Int("children", n), zap.Uint64("generation", m.generation))
 	m.emit(EventServing, nil, m.startLine(n))
@@ -377,10 +378,25 @@ func (l *logFiles) close() {
 	}
 }
 
+// reopenedText says in an event which files were to be reopened, and how many could not be.
+func reopenedText(accessLogs, failed int) string {
+	text := "the log"
+	if accessLogs > 0 {
+		text += " and " + plural(accessLogs, "access log file", "access log files")
+	}
+	if failed > 0 {
+		text += "; " + plural(failed, "file", "files") + " could not be opened: what was open is written on"
+	}
+	return text
+}
+
 // reopenLogs opens the log files anew and gives the new ones to the children. A file that cannot
 // be opened keeps its old descriptor, and is in the error.
 func (m *master) reopenLogs() error {
 	var problems []error
+	if r := m.reloading; r != nil && !r.decided {
+		r.reopen = true // again when it is committed
+	}
 	if err := m.sink.reopen(); err != nil {
 		problems = append(problems, err)
 		m.log.Error("log file is not reopened", zap.Error(err))
@@ -395,8 +411,10 @@ func (m *master) reopenLogs() error {
 		_ = m.accessLogs.files[i].Close()
 		m.accessLogs.files[i] = f
 	}
-	m.log.Info("log files are reopened")
-	m.emit(EventLogsReopened, nil, fmt.Sprintf("%d access log files and the log", len(m.accessLogs.names)))
+	m.emit(EventLogsReopened, nil, reopenedText(len(m.accessLogs.names), len(problems)))
+	if len(problems) == 0 {
+		m.log.Info("log files are reopened")
+	}
 	if len(m.accessLogs.names) == 0 {
 		return errors.Join(problems...)
 	}

@@ -29,6 +29,7 @@ type slot struct {
 	due     time.Time     // of the next start; zero: none
 	keeper  *slot         // holds the shards meanwhile; nil: nobody has to, or nobody can
 	fresh   bool          // no life of it has served yet
+	dark    time.Time     // since when no life of it accepts; zero: one does
 
 	retiring bool      // the slot is beyond the number of children
 	parked   time.Time // of a retiring one: until when its keeper goes on; zero: its own life has still to return the shards
@@ -137,14 +138,25 @@ func (m *master) ended(c *child) {
 	}
 	fields := append(c.fields(), zap.String("how", how))
 	m.emit(EventChildEnded, c, how)
-	if replaced || s.retiring {
-		m.log.Info("child that was replaced has ended", fields...)
-		return
-	}
 	if s.heir == c {
 		s.heir = nil
-		m.log.Error("the successor of a child has failed; the child stays", fields...)
+		if s.retiring {
+			m.log.Info("the successor of a child is not needed any more, and has ended", fields...)
+		} else {
+			m.log.Error("the successor of a child has failed; the child stays", fields...)
+		}
 		m.heirLost(s, how)
+		return
+	}
+	if replaced || s.retiring {
+		if !replaced {
+			m.succeed(s, 0)
+		}
+		what := "child that was replaced has ended"
+		if s.retiring {
+			what = "child that was to leave has ended" // there are to be fewer
+		}
+		m.log.Info(what, fields...)
 		return
 	}
 	if m.phase == starting && c.failed != nil {
@@ -169,6 +181,23 @@ func (m *master) ended(c *child) {
 	}
 	m.succeed(s, wait)
 	m.weighStart(s, how)
+}
+
+// giveUp fills the place of a life that not even SIGKILL ends, for it hangs in the kernel. What it holds stays open until it ends after all.
+func (m *master) giveUp(c *child) {
+	const how = "does not die"
+	s := c.slot
+	switch {
+	case c.housekeeper(): // there is never a second one
+	case s.heir == c:
+		s.heir = nil
+		m.heirLost(s, how)
+	case s.current == c:
+		s.lastEnd = how
+		s.faults++
+		m.succeed(s, backOff(s.faults))
+		m.weighStart(s, how)
+	}
 }
 
 // after counts faults and says how long to wait before the next life.
@@ -198,10 +227,12 @@ func backOff(faults int) time.Duration {
 	return wait
 }
 
-// succeed fills the place of a life that has gone: with the heir, if there is one, else with one that the next tick starts after wait.
+// succeed fills the place of a life that has gone: with the heir, if there is one that does not leave itself, else with one that the next
+// tick starts after wait.
 func (m *master) succeed(s *slot, wait time.Duration) {
-	if s.current = s.heir; s.heir != nil {
-		s.heir.heir, s.heir = false, nil
+	s.current = nil
+	if h := s.heir; h != nil && h.state <= Serving {
+		s.current, s.heir, h.heir = h, nil, false
 		return
 	}
 	if !s.retiring {
@@ -242,6 +273,10 @@ func (m *master) begin(s *slot) (*child, error) {
 		return nil, err
 	}
 	err := m.makeSocket(c)
+	if err == nil && c.socket != nil && c.socketName == "" {
+		m.log.Warn("the runtime directory is gone: a master that follows this one cannot take the child over; restart the server when that does not disturb",
+			zap.Int("child", s.index), zap.String("directory", m.runtime.children))
+	}
 	if err == nil {
 		c.proc, err = m.start(c)
 	}

@@ -93,7 +93,7 @@ func (m *master) workersNow() Workers {
 func (m *master) resize(r WorkersRequest, by string, done func(late int)) {
 	m.log.Info("the numbers of workers are set", zap.Int("min", r.Min), zap.Int("max", r.Max), zap.String("by", by))
 	m.workers = &control.Resize{Min: r.Min, Max: r.Max}
-	m.emit(EventWorkers, nil, fmt.Sprintf("%d to %d in each child, %s", r.Min, r.Max, by))
+	m.emit(EventWorkers, nil, fmt.Sprintf("%d to %d in each child, by %s", r.Min, r.Max, by))
 	for c := range m.lives {
 		if c.resizable() {
 			m.sendWorkers(c)
