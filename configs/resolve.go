@@ -275,7 +275,7 @@ func systemGroup(name string) error {
 // sockets checks the lengths of the paths that become sockets, and who may use them.
 func (r *resolver) sockets(c *Config, top *Block) {
 	if c.ControlMode&0o002 != 0 {
-		r.warn(top.Pos("control_mode"), "control_mode "+quote(formatMode(c.ControlMode))+" lets every user of this machine command the server",
+		r.warn(top.Pos("control_mode"), "control_mode "+quote(formatMode(c.ControlMode))+" is for everybody, and the server refuses commands of others than its own user and the socket's owner and group",
 			`write "0660", and name those who may in control_group`)
 	}
 	if p := checkSocketPath(c.Control); p != nil {

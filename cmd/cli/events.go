@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +12,7 @@ import (
 
 func (a *app) eventsCommand() *cobra.Command {
 	request := master.EventsRequest{Follow: true}
+	since := ""
 	asJSON := false
 	name := a.program.Name
 	cmd := &cobra.Command{
@@ -25,7 +27,15 @@ The status is 3 when no master is running.`,
 		Example: fmt.Sprintf(`  %[1]s events
   %[1]s events --follow=false
   %[1]s events --json --since 40`, name),
-		Args:              noArguments,
+		Args: func(cmd *cobra.Command, args []string) (err error) {
+			if !cmd.Flags().Changed("since") {
+				return noArguments(cmd, args)
+			}
+			if request.Since, err = strconv.ParseUint(since, 10, 64); err != nil {
+				return failure(exitUsage, "--since %q is no event; write its number, or 0 for all that are kept", since)
+			}
+			return noArguments(cmd, args)
+		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.ask(func(c *master.Client) error {
@@ -44,7 +54,7 @@ The status is 3 when no master is running.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVarP(&request.Follow, "follow", "f", true, "go on with what comes; --follow=false ends after what is kept")
-	flags.Uint64Var(&request.Since, "since", 0, "begin after the event `N`")
+	flags.StringVar(&since, "since", "", "begin after the event `N`")
 	flags.BoolVar(&asJSON, "json", false, "print JSON, one object a line")
 	noFlagCompletion(cmd, "since")
 	return cmd

@@ -44,6 +44,25 @@ func (a *app) controlPath() (string, error) {
 	return master.ControlPath(a.program.Name, "", configured)
 }
 
+// controlIsHidden returns the configuration file if it might set a `control` that nobody can see for the file's mistakes; "" otherwise.
+func (a *app) controlIsHidden() string {
+	if a.explicitControl() != "" {
+		return ""
+	}
+	path := a.config
+	if path == "" {
+		path = a.program.DefaultConfig
+	}
+	_, sources, diagnostics := configs.Load(path, a.schema)
+	if sources == nil || !diagnostics.HasErrors() {
+		return ""
+	}
+	if configured, _ := configs.Control(sources); configured != "" {
+		return ""
+	}
+	return path
+}
+
 // configuredControl is what the configuration says; "" for nothing.
 func (a *app) configuredControl() (string, error) {
 	path := a.config

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -109,6 +110,39 @@ func TestNotRunning(t *testing.T) {
 		if status != exitNotRunning || stdout != "" || !strings.Contains(stderr, path) || !strings.Contains(stderr, "prog run") {
 			t.Errorf("%q: %d %q %q", args, status, stdout, stderr)
 		}
+	}
+}
+
+// A `control` that stands behind the mistakes of its file may not be seen: then the answer says so.
+func TestNotRunningBehindMistakes(t *testing.T) {
+	t.Setenv("RUNTIME_DIRECTORY", t.TempDir())
+	file := filepath.Join(t.TempDir(), "broken.hcl")
+	if err := os.WriteFile(file, []byte("children = \"\ncontrol = \"c.sock\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, _, stderr, _ := call(t, bare(t), "reload", "-c", file)
+	if status != exitNotRunning || !strings.Contains(stderr, "the mistakes of "+file+" may hide its `control`: `prog check` shows them") {
+		t.Errorf("%d %q", status, stderr)
+	}
+}
+
+// The path of the socket is in the message once, and no URL that nobody has written.
+func TestForbiddenSocket(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may do everything")
+	}
+	path := filepath.Join(t.TempDir(), "control.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := os.Chmod(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	status, _, stderr, _ := call(t, bare(t), "status", "--control", path)
+	if status != exitFailed || strings.Count(stderr, path) != 1 || strings.Contains(stderr, "http://") || !strings.Contains(stderr, "run this as root") {
+		t.Errorf("%d %q", status, stderr)
 	}
 }
 

@@ -165,6 +165,10 @@ func (a *app) ask(f func(*master.Client) error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, master.ErrNotRunning):
+		if mistakes := a.controlIsHidden(); mistakes != "" {
+			return failure(exitNotRunning, "%w, and the mistakes of %s may hide its `control`: `%s check` shows them; or name the socket with --control PATH",
+				err, mistakes, a.program.Name)
+		}
 		return failure(exitNotRunning, "%w; start it with `%s run`, or name its socket with --control PATH", err, a.program.Name)
 	case isRefused && refused.Code == http.StatusNotFound && strings.HasPrefix(refused.Message, "no such operation"):
 		return failure(exitFailed, "the master on %s is older than this command, and cannot do it: restart it", path)
@@ -211,8 +215,12 @@ func statusText(name string, s *master.Status) string {
 			if n := c.Numbers; n != nil {
 				connections, requests = fmt.Sprint(n.Connections), fmt.Sprint(n.Finished)
 			}
-			fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n",
-				c.Index, c.Pid, c.State, age(c.UptimeSeconds), c.Generation, c.Restarts, connections, requests, c.LastEnd)
+			pid, uptime, generation := "-", "-", "-" // nothing runs
+			if c.Pid > 0 {
+				pid, uptime, generation = fmt.Sprint(c.Pid), age(c.UptimeSeconds), fmt.Sprint(c.Generation)
+			}
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
+				c.Index, pid, c.State, uptime, generation, c.Restarts, connections, requests, c.LastEnd)
 		}
 	})
 	for i := range s.Children {
