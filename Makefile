@@ -25,8 +25,8 @@ LABFLAGS     ?=
 # The parts of make soak.
 SOAK ?= bench storm reload vote scale hang master kills hostile fuzz
 
-# The packages that the debug build changes, and those above them.
-DEBUGGED := . ./child ./cmd/...
+# The package that the debug build changes, and the one that runs it as processes.
+DEBUGGED := . ./child
 
 .DEFAULT_GOAL := help
 .PHONY: help run build deps test race lint fuzz bench lab bars hostile soak check clean programs
