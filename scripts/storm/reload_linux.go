@@ -105,7 +105,7 @@ site "storm" {
 
 // serveNumbered starts bin/tined with configuration 0.
 func (t *trial) serveNumbered() error {
-	if err := os.WriteFile(filepath.Join(t.folder, "stream"), []byte(streamContent()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(t.folder, served), []byte(streamContent()), 0o644); err != nil {
 		return err
 	}
 	var err error

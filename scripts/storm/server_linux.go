@@ -315,6 +315,9 @@ func (w weight) more(before weight) string {
 	return b.String()
 }
 
+// served is the file that clients download.
+const served = "stream"
+
 // weigh adds up processes. One that has ended is an error.
 func weigh(pids ...int) (weight, error) {
 	var w weight
@@ -339,6 +342,10 @@ func weigh(pids ...int) (weight, error) {
 		for _, l := range links {
 			if target, err := os.Readlink(l); err == nil { // else it has been closed since
 				kind, _, _ := strings.Cut(target, ":[")
+				if filepath.Base(kind) == served {
+					w.Descriptors-- // static keeps what it serves open for the next request, or does not just now
+					continue
+				}
 				w.kinds[kind]++
 			}
 		}
