@@ -39,7 +39,7 @@ const (
 	// callGrace is how long beyond that a call may take to come back.
 	callGrace = time.Second / 2
 	// maxOrphans is how many sockets in the folder are looked at.
-	maxOrphans = 4 * maxChildren
+	maxOrphans = 4 * MaxChildren
 	// maxOrphanShards is how many shards one child may hold.
 	maxOrphanShards = 1 << 14
 	// maxOrphanNumber leaves room above the numbers of an orphan for all generations, and all revisions of a value, to come.
@@ -229,8 +229,8 @@ func (o *orphan) call(path string, secret []byte, version string, by time.Time, 
 	if secret == nil {
 		return errors.New("there is no secret in the runtime directory that this user alone can read and write")
 	}
-	if o.index >= maxChildren {
-		return fmt.Errorf("there are no more than %d children", maxChildren)
+	if o.index >= MaxChildren {
+		return fmt.Errorf("there are no more than %d children", MaxChildren)
 	}
 	if err := o.ask(secret, version, by); err != nil {
 		return err
@@ -371,7 +371,7 @@ func (o *orphan) take(a *control.Adopted, files []*os.File) error {
 // takeShard takes a socket over, if it is one that a master can have lent. It closes the file.
 func (o *orphan) takeShard(s control.Shard, f *os.File) error {
 	defer f.Close()
-	if s.ID == 0 || s.Index < 0 || s.Index >= maxChildren {
+	if s.ID == 0 || s.Index < 0 || s.Index >= MaxChildren {
 		return fmt.Errorf("it holds a shard %d of a listener %d", s.Index, s.ID)
 	}
 	raw, err := f.SyscallConn()

@@ -17,10 +17,7 @@ import (
 // wait that long.
 
 // MaxChildren bounds their number, as the configuration's `children` does.
-const (
-	MaxChildren = 1024
-	maxChildren = MaxChildren
-)
+const MaxChildren = 1024
 
 // openAPIDocument describes every operation for machines; docs/control.md does for people.
 //

@@ -32,8 +32,8 @@ const forever = 100 * 365 * 24 * time.Hour
 func (m *master) scale(children int, by string, done func(error)) {
 	done = orNobody(done)
 	err := m.fleet()
-	if children < 1 || children > maxChildren {
-		err = fmt.Errorf("the number of children must be 1 to %d", maxChildren)
+	if children < 1 || children > MaxChildren {
+		err = fmt.Errorf("the number of children must be 1 to %d", MaxChildren)
 	}
 	if err != nil {
 		done(err)
@@ -108,12 +108,10 @@ func (m *master) resizeSlots(children int) error {
 func (m *master) advanceScale() {
 	now := m.now()
 	staying := m.children()
-	retired := 0
 	for _, s := range m.slots {
 		if !s.retiring {
 			continue
 		}
-		retired++
 		if s.parked.IsZero() && m.handedOver(s) {
 			s.parked = now.Add(m.parkFor(s))
 			for c := range m.lives {

@@ -141,7 +141,7 @@ func TestKilledChildIsNotLent(t *testing.T) {
 
 func TestScaleRefuses(t *testing.T) {
 	f := serving3(t)
-	for n, want := range map[int]string{0: "1 to", maxChildren + 1: "1 to"} {
+	for n, want := range map[int]string{0: "1 to", MaxChildren + 1: "1 to"} {
 		f.scale(n, "test", func(err error) {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%d: %v", n, err)
