@@ -143,7 +143,7 @@ type master struct {
 	cancel     context.CancelFunc
 	busy       bool      // Options.Prepare runs
 	busyDue    time.Time // of a stop: when it is not waited for any more; zero: never
-	tidyDue    time.Time // when the garbage of a start or a reload goes back to the system; zero: there is none
+	tidyDue    time.Time // when the garbage of configurations and lives goes back to the system; zero: there is none
 	phase      phase
 	fast       bool // the stop is a fast one
 	finished   bool // the loop ends
@@ -233,11 +233,11 @@ func (m *master) run() int {
 const (
 	// idle is the longest wait of the loop when nothing is due.
 	idle = time.Minute
-	// tidyAfter is how long after the last configuration was read its garbage goes back to the system.
+	// tidyAfter is how long after the last configuration was read, or the last life was over, their garbage goes back to the system.
 	tidyAfter = 5 * time.Second
 )
 
-// tidyLater gives the garbage back once nothing was read for a while.
+// tidyLater gives the garbage back once nothing of the kind has happened for a while.
 func (m *master) tidyLater() {
 	if m.o.Host == nil { // a program's process has its own rhythm
 		m.tidyDue = m.now().Add(tidyAfter)

@@ -116,6 +116,7 @@ func (m *master) ended(c *child) {
 	c.proc.Release()
 	m.removeSocket(c)
 	delete(m.lives, c)
+	m.tidyLater()
 	m.answerInquiries()
 	v, how := judge(c)
 	m.foldBoard(c)
