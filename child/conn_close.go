@@ -10,7 +10,9 @@ func (l *loop) endOfAnswers(c *conn) {
 		l.close(c, c.why)
 		return
 	}
-	if c.has(flagLinger|flagReadable) || c.receiver != nil || len(c.in) > 0 || l.inFlight(c) {
+	// A client that has sent several requests may have sent one more, whatever it said of the last. One request on a connection is the case
+	// in which lingering costs most, and has least to protect.
+	if c.has(flagLinger|flagReadable) || c.exchanges > 1 || c.receiver != nil || len(c.in) > 0 || l.inFlight(c) {
 		l.linger(c)
 		return
 	}
