@@ -29,6 +29,7 @@ const (
 	reasonSystem                        // the system refused a call on the connection
 	reasonListenerRemoved               // a reload has removed the listener, and nothing went on on the connection
 	reasonGenerationRetired             // what went on on it belonged to a generation beyond retired_generations or retired_timeout
+	reasonMoved                         // it was given to another child, and goes on there
 	reasonCount
 )
 

@@ -26,4 +26,5 @@ var CloseReasons = [...]string{
 	"system",
 	"listener_removed",
 	"generation_retired",
+	"moved",
 }

@@ -56,6 +56,29 @@ func (h *Histogram) Merge(other *Histogram) {
 	h.Max = max(h.Max, other.Max)
 }
 
+// Since is the values that were counted since an earlier reading of the same histogram. Max is exact if it has grown since then; else it is
+// taken from the highest bucket that has any.
+func (h *Histogram) Since(earlier *Histogram) *Histogram {
+	part := &Histogram{Sum: minus(h.Sum, earlier.Sum)}
+	for i, n := range h.Counts {
+		if part.Counts[i] = minus(n, earlier.Counts[i]); part.Counts[i] > 0 {
+			part.Max = min(bucketMiddle(i), h.Max)
+		}
+	}
+	if h.Max > earlier.Max {
+		part.Max = h.Max
+	}
+	return part
+}
+
+// Above counts the values that are greater than n, up to the error of a bucket: those in n's own do not count.
+func (h *Histogram) Above(n uint64) (count uint64) {
+	for _, c := range h.Counts[Bucket(n)+1:] {
+		count = plus(count, c)
+	}
+	return count
+}
+
 // Quantile is a value that at least the part q of all values, from 0 to 1, is not above: up to the error of a bucket. It is 0 without
 // values.
 func (h *Histogram) Quantile(q float64) uint64 {
@@ -76,6 +99,9 @@ func (h *Histogram) Quantile(q float64) uint64 {
 	}
 	return h.Max // not reached: the counts sum up to count
 }
+
+// minus subtracts, down to 0.
+func minus(a, b uint64) uint64 { return a - min(a, b) }
 
 // plus adds, up to the largest number that a word takes.
 func plus(a, b uint64) uint64 {

@@ -68,3 +68,67 @@ func TestQuantilesOfMergedHistograms(t *testing.T) {
 		t.Error("without values there is a median")
 	}
 }
+
+// What was counted since a reading is what was counted after it: counts, sum and quantiles are those of the later values alone.
+func TestHistogramSince(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for round := range 50 {
+		whole, late := NewLife(), NewLife()
+		count := func(into ...*Life) {
+			n := int64(math.Exp(random.Float64() * 14))
+			for _, l := range into {
+				l.Took(n)
+			}
+		}
+		for range random.IntN(500) {
+			count(whole)
+		}
+		earlier := whole.Sums()
+		for range random.IntN(500) {
+			count(whole, late)
+		}
+		got, want := &whole.Sums().Since(earlier).Latency, &late.Sums().Latency
+		if got.Counts != want.Counts || got.Sum != want.Sum {
+			t.Fatalf("round %d: %d values with the sum %d, not %d with %d", round, got.Count(), got.Sum, want.Count(), want.Sum)
+		}
+		if Bucket(got.Max) != Bucket(want.Max) {
+			t.Errorf("round %d: the largest is %d, not %d", round, got.Max, want.Max)
+		}
+		for _, q := range []float64{0, 0.5, 0.99, 1} {
+			if a, b := got.Quantile(q), want.Quantile(q); Bucket(a) != Bucket(b) {
+				t.Errorf("round %d: quantile %v is %d, not %d", round, q, a, b)
+			}
+		}
+		if since := earlier.Since(earlier); since.Latency.Count() != 0 || since.Latency.Max != 0 || since.Latency.Sum != 0 {
+			t.Errorf("round %d: since the same reading: %+v", round, since.Latency.Max)
+		}
+	}
+}
+
+// The largest value is exact when it came after the reading, and of no bucket but those that grew when it came before.
+func TestLargestSince(t *testing.T) {
+	l := NewLife()
+	l.Took(1_000_003)
+	before := l.Sums()
+	l.Took(77)
+	if got := l.Sums().Since(before).Latency.Max; Bucket(got) != Bucket(77) {
+		t.Errorf("the largest since then is %d", got)
+	}
+	l.Took(2_000_003)
+	if got := l.Sums().Since(before).Latency.Max; got != 2_000_003 {
+		t.Errorf("the largest since then is %d", got)
+	}
+}
+
+func TestHistogramAbove(t *testing.T) {
+	l := NewLife()
+	for _, n := range []int64{0, 5, 5, 31, 1000, 1 << 20, 1 << 40} {
+		l.Took(n)
+	}
+	h := &l.Sums().Latency
+	for n, want := range map[uint64]uint64{0: 6, 4: 6, 5: 4, 30: 4, 31: 3, 999: 2, 1000: 2, 1 << 20: 1, 1 << 32: 0, math.MaxUint64: 0} {
+		if got := h.Above(n); got != want {
+			t.Errorf("%d values are above %d, not %d", got, n, want)
+		}
+	}
+}

@@ -28,7 +28,9 @@ import (
 //	    22  jobs         that a worker began, 23 rejected, 24 excused
 //	    25  log dropped  lines
 //	    26  latency sum  in µs, 27 latency max in µs
-//	 28-31  zero
+//	    28  moved in     connections that another child has given
+//	    29  server errors  final responses of finished exchanges with a status from 500 on
+//	 30-31  zero
 //	 32-63  closed       connections by reason, in the order of CloseReasons
 //	64-527  latency      exchanges by Bucket of their time in µs
 //
@@ -66,6 +68,9 @@ const (
 	WordRejected   Word = 23
 	WordExcused    Word = 24
 	WordLogDropped Word = 25
+
+	WordMovedIn      Word = 28
+	WordServerErrors Word = 29
 
 	wordLatencySum Word = 26
 	wordLatencyMax Word = 27

@@ -234,3 +234,35 @@ func BenchmarkLife(b *testing.B) {
 		}
 	})
 }
+
+// Counters since a reading are those that grew after it; what another process has made smaller is 0, not a number beyond all bounds.
+func TestSumsSince(t *testing.T) {
+	l := NewLife()
+	for w := WordStarted; w <= WordLogDropped; w++ {
+		l.Set(w, 100)
+	}
+	l.Closed(3)
+	before := l.Sums()
+	for w := WordStarted; w <= WordLogDropped; w++ {
+		l.Set(w, 100+int64(w))
+	}
+	l.Set(WordFinished, 99)
+	l.Closed(3)
+	l.Closed(4)
+	l.Took(250)
+	since := l.Sums().Since(before)
+	for w := WordStarted; w <= WordLogDropped; w++ {
+		if want := uint64(w); since.Of(w) != want && (w != WordFinished || since.Of(w) != 0) {
+			t.Errorf("word %d: %d, not %d", w, since.Of(w), want)
+		}
+	}
+	if since.Closed(3) != 1 || since.Closed(4) != 1 || since.Closed(5) != 0 {
+		t.Errorf("closed: %d, %d, %d", since.Closed(3), since.Closed(4), since.Closed(5))
+	}
+	if since.Latency.Count() != 1 || since.Latency.Sum != 250 || since.Of(wordLatencySum) != 250 || since.Of(wordLatencyMax) != 250 {
+		t.Errorf("latency: %d values, sum %d, words %d and %d", since.Latency.Count(), since.Latency.Sum, since.Of(wordLatencySum), since.Of(wordLatencyMax))
+	}
+	if before.Latency.Count() != 0 || before.Of(WordStarted) != 100 {
+		t.Error("the earlier reading was changed")
+	}
+}

@@ -86,7 +86,7 @@ type Sums struct {
 	Latency  Histogram
 }
 
-// Of is the sum of a counter, which is one of the words from WordStarted to WordLogDropped.
+// Of is the sum of a counter, which is one of the words from WordStarted to WordServerErrors.
 func (s *Sums) Of(w Word) uint64 { return s.counters[w-wordCounters] }
 
 // Closed is how many connections were closed for a reason, an index of CloseReasons.
@@ -98,6 +98,18 @@ func (s *Sums) Merge(other *Sums) {
 		s.counters[i] = plus(s.counters[i], n)
 	}
 	s.Latency.Merge(&other.Latency)
+}
+
+// Since is what was counted since an earlier reading of the same lives. A number that has become smaller, which another process has done,
+// counts as 0.
+func (s *Sums) Since(earlier *Sums) *Sums {
+	part := &Sums{Latency: *s.Latency.Since(&earlier.Latency)}
+	for i, n := range s.counters {
+		part.counters[i] = minus(n, earlier.counters[i])
+	}
+	part.counters[wordLatencySum-wordCounters] = part.Latency.Sum
+	part.counters[wordLatencyMax-wordCounters] = part.Latency.Max
+	return part
 }
 
 // load reads the words from wordCounters on, the last first: see the order in life.go.

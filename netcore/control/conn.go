@@ -179,6 +179,20 @@ func (c *Conn) unlock() { <-c.sending }
 // has to answer it.
 // The files are close-on-exec and the caller's.
 func (c *Conn) Receive() (Message, []*os.File, error) {
+	m, fds, err := c.ReceiveDescriptors()
+	if len(fds) == 0 {
+		return m, nil, err
+	}
+	files := make([]*os.File, len(fds))
+	for i, fd := range fds {
+		files[i] = os.NewFile(uintptr(fd), "received")
+	}
+	return m, files, err
+}
+
+// ReceiveDescriptors is Receive for whoever has a use of his own for the files, such as thousands of sockets: each would be registered with
+// Go's poller as an os.File. The descriptors are close-on-exec and the caller's.
+func (c *Conn) ReceiveDescriptors() (Message, []int, error) {
 	if !c.receiving.CompareAndSwap(false, true) {
 		panic("control: Receive is called by two goroutines")
 	}
@@ -192,7 +206,7 @@ func (c *Conn) Receive() (Message, []*os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	files, sender, err := parseAncillary(c.oob[:oobn])
+	fds, sender, err := parseDescriptors(c.oob[:oobn])
 	c.sender = sender
 	if err != nil {
 		return nil, nil, fmt.Errorf("receive: %w", err)
@@ -204,17 +218,17 @@ func (c *Conn) Receive() (Message, []*os.File, error) {
 		err = fmt.Errorf("frame of more than %d bytes: %w", len(c.in), ErrMalformed)
 	case flags&unix.MSG_CTRUNC != 0:
 		err = fmt.Errorf("%s: %w", h.kind, ErrFilesLost)
-	case err == nil && h.files != len(files):
-		err = fmt.Errorf("%s: %d of %d files: %w", h.kind, len(files), h.files, ErrFilesLost)
+	case err == nil && h.files != len(fds):
+		err = fmt.Errorf("%s: %d of %d files: %w", h.kind, len(fds), h.files, ErrFilesLost)
 	}
 	if err != nil {
-		closeAll(files)
+		closeDescriptors(fds)
 		if !whole || !errors.Is(err, ErrFilesLost) {
 			m = nil
 		}
 		return m, nil, fmt.Errorf("receive: %w", err)
 	}
-	return m, files, nil
+	return m, fds, nil
 }
 
 func (c *Conn) receive() (n, oobn, flags int, err error) {
@@ -241,8 +255,17 @@ func (c *Conn) receive() (n, oobn, flags int, err error) {
 	return n, oobn, flags, nil
 }
 
-// parseAncillary takes the files and the sender out of the ancillary data; other ancillary data is ignored.
+// parseAncillary is parseDescriptors with files.
 func parseAncillary(oob []byte) (files []*os.File, sender int, err error) {
+	fds, sender, err := parseDescriptors(oob)
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), "received"))
+	}
+	return files, sender, err
+}
+
+// parseDescriptors takes the descriptors and the sender out of the ancillary data; other ancillary data is ignored.
+func parseDescriptors(oob []byte) (fds []int, sender int, err error) {
 	if len(oob) == 0 {
 		return nil, 0, nil
 	}
@@ -260,17 +283,15 @@ func parseAncillary(oob []byte) (files []*os.File, sender int, err error) {
 				sender = int(cred.Pid)
 			}
 		case unix.SCM_RIGHTS:
-			fds, err := unix.ParseUnixRights(&messages[i])
+			some, err := unix.ParseUnixRights(&messages[i])
 			if err != nil {
-				closeAll(files)
+				closeDescriptors(fds)
 				return nil, 0, fmt.Errorf("%w: %w", ErrFilesLost, err)
 			}
-			for _, fd := range fds {
-				files = append(files, os.NewFile(uintptr(fd), "received"))
-			}
+			fds = append(fds, some...)
 		}
 	}
-	return files, sender, nil
+	return fds, sender, nil
 }
 
 // Sender is the process that the kernel names as the sender of the message that Receive has returned last, for its goroutine alone. It is 0
@@ -284,6 +305,26 @@ func closeAll(files []*os.File) {
 	for _, f := range files {
 		f.Close()
 	}
+}
+
+func closeDescriptors(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}
+
+// Shutdown ends both directions: nothing can be sent any more, by neither side, and what the peer has sent before is still received, up to
+// io.EOF. So whoever shuts down knows after it all that the peer has said, and the peer whether what it says was said in time. Close has to
+// follow.
+func (c *Conn) Shutdown() error {
+	var errno error
+	if err := c.raw.Control(func(fd uintptr) { errno = unix.Shutdown(int(fd), unix.SHUT_RDWR) }); err != nil {
+		return fmt.Errorf("shut down: %w", c.closing(err))
+	}
+	if errno != nil {
+		return fmt.Errorf("shut down: %w", os.NewSyscallError("shutdown", errno))
+	}
+	return nil
 }
 
 // Close ends this end of the channel: a Receive that waits returns, the peer sees io.EOF.

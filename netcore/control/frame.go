@@ -117,6 +117,13 @@ func encodeBody(m Message) ([]byte, error) {
 	switch m := m.(type) {
 	case *Log:
 		return encodeLog(m)
+	case *Connections:
+		return encodeConnections(m)
+	case *Unread:
+		if len(m.Bytes) == 0 {
+			return nil, errNoBytes
+		}
+		return m.Bytes, nil
 	case *Unknown:
 		return m.Body, nil
 	}
@@ -135,11 +142,22 @@ func decodeBody(k Kind, body []byte) (Message, error) {
 		return &Unknown{Number: k, Body: bytes.Clone(body)}, nil
 	}
 	m := entry.make()
-	if l, ok := m.(*Log); ok {
-		return l, decodeLog(l, body)
+	switch m := m.(type) {
+	case *Log:
+		return m, decodeLog(m, body)
+	case *Connections:
+		return m, decodeConnections(m, body)
+	case *Unread:
+		if len(body) == 0 {
+			return m, errNoBytes
+		}
+		m.Bytes = bytes.Clone(body)
+		return m, nil
 	}
 	return m, json.Unmarshal(body, m)
 }
+
+var errNoBytes = errors.New("no bytes")
 
 // encodeLog writes lines as they are: access logs of a busy server must not pay for JSON twice,
 // and bytes that are no UTF-8 must survive.

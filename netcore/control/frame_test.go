@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"os"
 	"reflect"
 	"strconv"
@@ -18,8 +19,8 @@ var samples = []Message{
 	&Lend{Shards: []Shard{{ID: 4, Listener: "main", Index: 3, Address: "[::1]:80", Unordered: true}}},
 	&Inject{Role: RoleSelf},
 	&Accept{},
-	&Pause{},
-	&Drain{TimeoutMillis: 30000, IdleMillis: 15000},
+	&Pause{}, &Pause{Listeners: []uint32{4, 7}},
+	&Drain{TimeoutMillis: 30000, IdleMillis: 15000, Listeners: []uint32{4}},
 	&Ping{},
 	&ReopenLogs{Files: []string{"/var/log/a.log"}},
 	&Report{},
@@ -54,7 +55,37 @@ var samples = []Message{
 	&Kept{Name: "motd", Revision: 7, Text: []byte("\xff\x00 any bytes")},
 	&Perform{ID: 9, Chore: "sqlite /db/ checkpoint"},
 	&Performed{ID: 9, Error: "disk full"},
+	&Give{ID: 5, Count: 300, Listeners: []uint32{4, 7}},
+	&Take{},
+	&Gave{ID: 5, Count: 299, Broken: "the taker has gone"},
+	&Connections{Sequence: 1<<32 - 1, Records: records},
+	&Unread{Bytes: []byte("GET / HTTP/1.1\r\n\x00\xff")},
+	&Held{Sequence: 1<<32 - 1},
+	&NotHeld{Sequence: 2, Reason: "it drains"},
+	&Claim{Pid: 812, Version: "v2", Executable: "/usr/bin/tined"},
+	&Bequest{Version: "v1", Executable: "/usr/bin/tined", Slots: 4, Listeners: []BequestListener{{ID: 4, Name: "main", Unordered: true}},
+		LastListener: 9, Past: true, Values: 2, Lives: []BequestLife{{Child: 3, Pid: 813}}, Shards: []Shard{{ID: 4, Index: 3}}, More: true},
+	&Progress{Stage: StageProving, Text: "it proves its children"},
+	&Yield{Slots: []int{0, 3}, Listeners: []uint32{4}},
+	&Yielded{},
+	&Release{},
+	&Released{Reload: true},
+	&Sick{Reason: "a child has crashed"},
+	&Forward{Child: 3},
+	&Leaving{Children: 2, Connections: 9, InFlight: 1, UntilMillis: 1 << 41},
+	&LifeOver{Pid: 813},
+	&Farewell{},
 	&Unknown{Number: 999, Body: []byte("whatever")},
+}
+
+// records has every form of a record.
+var records = []Connection{
+	{},
+	{Listener: 1<<32 - 1, Peer: netip.MustParseAddrPort("192.0.2.1:1"), Preface: true, LeftMillis: -1, Unread: []byte("PROXY ")},
+	{Listener: 4, Peer: netip.MustParseAddrPort("[2001:db8::1]:65535"), Client: netip.MustParseAddrPort("192.0.2.9:0"),
+		Server: netip.MustParseAddrPort("[::ffff:192.0.2.1]:443"), HTTPS: true, Exchanges: 1<<32 - 1, Received: 1<<64 - 1, Sent: 1<<64 - 2,
+		LeftMillis: maxLeft, Unread: []byte("GET / HT\x00\xff")},
+	{Hidden: true, HTTPS: true, Exchanges: 1, Received: 2, Sent: 3, LeftMillis: 60_000},
 }
 
 func TestFrameRoundTrip(t *testing.T) {

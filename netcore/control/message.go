@@ -6,7 +6,8 @@ import (
 )
 
 // Kind says which message a frame carries. The numbers are part of the protocol: they are never
-// reused. 1 to 127 go from the master to a child, 128 to 255 from a child to the master.
+// reused. 1 to 63 go from the master to a child, 128 to 255 from a child to the master, 64 to 79 between two children, and 80 to 127 between
+// two masters.
 type Kind uint16
 
 // Kinds of messages, master to child.
@@ -30,6 +31,33 @@ const (
 	KindLogLevel   Kind = 17
 	KindAdopt      Kind = 18
 	KindPerform    Kind = 19
+	KindGive       Kind = 20
+	KindTake       Kind = 21
+)
+
+// Kinds of messages between children, on a handoff channel: from the giver to the taker, and back.
+const (
+	KindConnections Kind = 64
+	KindUnread      Kind = 65
+	KindHeld        Kind = 72
+	KindNotHeld     Kind = 73
+)
+
+// Kinds of messages between masters: from the successor to the predecessor, and back.
+const (
+	KindClaim    Kind = 80
+	KindProgress Kind = 81
+	KindYield    Kind = 82
+	KindRelease  Kind = 83
+	KindSick     Kind = 84
+
+	KindBequest  Kind = 96
+	KindYielded  Kind = 97
+	KindReleased Kind = 98
+	KindForward  Kind = 99
+	KindLeaving  Kind = 100
+	KindLifeOver Kind = 101
+	KindFarewell Kind = 102
 )
 
 // Kinds of messages, child to master.
@@ -56,6 +84,7 @@ const (
 	KindDeclined   Kind = 147
 	KindKept       Kind = 148
 	KindPerformed  Kind = 149
+	KindGave       Kind = 150
 )
 
 // kinds is the vocabulary: for each kind its name and an empty message to decode into.
@@ -104,6 +133,27 @@ var kinds = map[Kind]struct {
 	KindKept:       {"kept", func() Message { return new(Kept) }},
 	KindPerform:    {"perform", func() Message { return new(Perform) }},
 	KindPerformed:  {"performed", func() Message { return new(Performed) }},
+
+	KindGive:        {"give", func() Message { return new(Give) }},
+	KindTake:        {"take", func() Message { return new(Take) }},
+	KindGave:        {"gave", func() Message { return new(Gave) }},
+	KindConnections: {"connections", func() Message { return new(Connections) }},
+	KindUnread:      {"unread", func() Message { return new(Unread) }},
+	KindHeld:        {"held", func() Message { return new(Held) }},
+	KindNotHeld:     {"not_held", func() Message { return new(NotHeld) }},
+
+	KindClaim:    {"claim", func() Message { return new(Claim) }},
+	KindProgress: {"progress", func() Message { return new(Progress) }},
+	KindYield:    {"yield", func() Message { return new(Yield) }},
+	KindRelease:  {"release", func() Message { return new(Release) }},
+	KindSick:     {"sick", func() Message { return new(Sick) }},
+	KindBequest:  {"bequest", func() Message { return new(Bequest) }},
+	KindYielded:  {"yielded", func() Message { return new(Yielded) }},
+	KindReleased: {"released", func() Message { return new(Released) }},
+	KindForward:  {"forward", func() Message { return new(Forward) }},
+	KindLeaving:  {"leaving", func() Message { return new(Leaving) }},
+	KindLifeOver: {"life_over", func() Message { return new(LifeOver) }},
+	KindFarewell: {"farewell", func() Message { return new(Farewell) }},
 }
 
 // String is the kind's name as in PROTOCOL.md, "kind 77" for one that this version does not know.
@@ -206,7 +256,10 @@ type Inject struct {
 type Accept struct{}
 
 // Pause says that the child must stop accepting and keep its shards. Answer: Paused.
-type Pause struct{}
+type Pause struct {
+	// Listeners are the numbers of those that it is about; nil: all.
+	Listeners []uint32 `json:"listeners,omitempty"`
+}
 
 // Drain says that the child must stop accepting, close its lent shards, finish what is in flight,
 // close idle connections, and exit with 0. Answers: Draining at once, Drained before the exit.
@@ -216,6 +269,9 @@ type Drain struct {
 	// IdleMillis is how long connections on which nothing goes on may bring one more request, which is answered with "Connection: close".
 	// Otherwise the request would cross the close, and be lost for a client that does not try again. 0: they are closed at once.
 	IdleMillis int64 `json:"idle_millis,omitempty"`
+	// Listeners are those whose connections are given away in place of being closed, on the handoff channels that come as files: as soon as
+	// nothing goes on on one. Another Drain may bring more channels when these have ended.
+	Listeners []uint32 `json:"listeners,omitempty"`
 }
 
 // Ping asks whether the child's loop turns. Answer: Pong.
