@@ -27,8 +27,11 @@ type Config struct {
 
 	Poller string // "epoll", "poll" or "select"
 
+	Balance bool // idle connections move from children that have many to those that have few
+
 	Health  Health
 	Retired Retired
+	Upgrade Upgrade
 
 	// TrustedProxies hold where a listener does not say otherwise.
 	TrustedProxies Proxies
@@ -59,6 +62,18 @@ type Health struct {
 type Retired struct {
 	Most    int           // generations
 	Timeout time.Duration // since it was retired; 0: for ever
+}
+
+// Upgrade says how long a new version is on trial, and what it is taken back for.
+type Upgrade struct {
+	Timeout   time.Duration // from the start to the end of the probation
+	Canary    time.Duration // one child of the new version serves beside the old ones; 0: left out
+	Probation time.Duration // all of its children serve, and the old ones could go on; 0: left out
+
+	MinRequests   int           // finished, before shares and latencies are judged
+	ErrorPercent  int           // percentage points by which its share of server errors may exceed the old version's
+	LatencyFactor int           // times the old version's p99 that its p99 may be
+	LatencyFloor  time.Duration // a p99 that is greater by no more is fine all the same
 }
 
 // Log says what is logged, how, and where to.

@@ -107,6 +107,7 @@ site "b" {
 }
 log {}
 health {}
+upgrade {}
 limits {}
 workers {}
 `
@@ -117,6 +118,7 @@ func other(t *testing.T, a *Attribute, v string) string {
 	own := map[string]string{
 		"user": `"root"`, "group": `"root"`, "control_owner": `"root"`, "control_group": `"root"`, "control_mode": `"0600"`, "mode": `"0600"`,
 		"hosts": `["c"]`, "listen": `["main"]`, "trusted_proxies": `["10.0.0.0/8", "unix"]`, "address": `":81"`, "memory_limit": `"1GiB"`, "status": "301",
+		"timeout": `"2m"`, "latency_factor": "4",
 	}
 	if text, ok := own[a.Name]; ok {
 		return text
@@ -195,7 +197,7 @@ func TestDiffNamesEveryAttribute(t *testing.T) {
 		}
 	}
 	all(&spec, "", "", "include")
-	for _, name := range []string{"log", "health", "limits", "workers"} {
+	for _, name := range []string{"log", "health", "upgrade", "limits", "workers"} {
 		all(spec.block(name), "\n"+name+" {", name+" ")
 	}
 	all(spec.block("listen"), `listen "main" {`, `listen "main" `, "mode", "proxy_protocol") // a proxy must be trusted first
@@ -221,7 +223,7 @@ func TestDiffNamesEveryAttribute(t *testing.T) {
 			t.Errorf("%s: %+v", line, changes)
 		}
 	}
-	if tried < 52 {
+	if tried < 60 {
 		t.Errorf("only %d attributes tried", tried)
 	}
 }

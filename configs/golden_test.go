@@ -3,6 +3,7 @@ package configs
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,6 +152,8 @@ func viewConfig(c *Config) any {
 		RetiredMost                 int
 		RetiredTimeout, HangTimeout string
 		MemoryLimit                 int64 `json:",omitempty"`
+		Balance                     bool
+		Upgrade                     string
 		Poller                      string
 		Trusted                     []string `json:",omitempty"`
 		ForwardedField              string
@@ -166,6 +169,7 @@ func viewConfig(c *Config) any {
 		ControlMode: c.ControlMode.String(), ControlOwner: c.ControlOwner, ControlGroup: c.ControlGroup,
 		RetiredMost: c.Retired.Most, RetiredTimeout: c.Retired.Timeout.String(),
 		HangTimeout: c.Health.HangTimeout.String(), MemoryLimit: c.Health.MemoryLimit,
+		Balance: c.Balance, Upgrade: fmt.Sprintf("%+v", c.Upgrade),
 		Limits: viewBlock(c.Limits), Workers: viewBlock(c.Workers),
 	}
 	for _, l := range c.Listeners {

@@ -18,6 +18,9 @@ const (
 // leastMemory is the least memory_limit in bytes: a child at rest stays below it, and a lower limit would replace children for ever.
 const leastMemory = 64 << 20
 
+// startMargin is what upgrade.timeout leaves, at the least, for the start of the new version and the proof of its children.
+const startMargin = 5 * time.Second
+
 func topLevel(schema *Schema) BlockSpec {
 	limits, workers := schema.Limits, schema.Workers
 	limits.Name, limits.Labels, limits.Repeat = "limits", nil, false
@@ -46,6 +49,10 @@ func topLevel(schema *Schema) BlockSpec {
 			{
 				Name: "retired_timeout", Type: Duration, Default: "12h", Check: checkRetired,
 				Doc: `how long unfinished exchanges may hold an earlier configuration; then they are ended; "0s": for ever`,
+			},
+			{
+				Name: "balance", Type: String, Default: "auto", OneOf: []string{"auto", "off"},
+				Doc: `whether idle connections move from children that have many to those that have few; "auto": when it is worth it`,
 			},
 			{Name: "poller", Type: String, Default: "epoll", OneOf: []string{"epoll", "poll", "select"}, Doc: "how the loop waits"},
 			{
@@ -84,10 +91,78 @@ func topLevel(schema *Schema) BlockSpec {
 					},
 				},
 			},
+			upgradeSpec(),
 			limits,
 			workers,
 		},
 	}
+}
+
+func upgradeSpec() BlockSpec {
+	return BlockSpec{
+		Name: "upgrade",
+		Doc:  "how long an upgrade is on trial, and what it is taken back for",
+		Attributes: []Attribute{
+			{
+				Name: "timeout", Type: Duration, Default: "60s", Min: startMargin, Max: time.Hour,
+				Doc: "how long an upgrade may take from its start to the end of the probation; then it is taken back",
+			},
+			{
+				Name: "canary", Type: Duration, Default: "5s", Check: checkTrial("canary"),
+				Doc: `how long one child of the new version serves beside the old ones; "0s": it is left out`,
+			},
+			{
+				Name: "probation", Type: Duration, Default: "10s", Check: checkTrial("probation"),
+				Doc: `how long all children of the new version serve before the old ones leave; "0s": it is left out`,
+			},
+			{
+				Name: "min_requests", Type: Int, Default: 50, Min: 1, Max: 1_000_000,
+				Doc: "requests that the new version must have finished before its share of errors and its latency are judged",
+			},
+			{
+				Name: "error_percent", Type: Int, Default: 1, Min: 0, Max: 100,
+				Doc: "percentage points by which the share of answers with status 500 and above may exceed the old version's",
+			},
+			{
+				Name: "latency_factor", Type: Int, Default: 3, Min: 1, Max: 1000,
+				Doc: "times the old version's 99th percentile of latency that the new version's may be",
+			},
+			{
+				Name: "latency_floor", Type: Duration, Default: "50ms", Max: time.Minute,
+				Doc: "a 99th percentile that is greater by no more than this is no fault, whatever the factor",
+			},
+		},
+		Check: checkUpgrade,
+	}
+}
+
+// checkTrial bounds a time for which the new version is watched.
+func checkTrial(name string) func(any) error {
+	return func(v any) error {
+		return zeroOr(name, "it is left out", v.(time.Duration), 100*time.Millisecond, 30*time.Minute)
+	}
+}
+
+// checkUpgrade refuses a timeout that would take back every upgrade.
+func checkUpgrade(b *Block) []Problem {
+	timeout, canary, probation := b.Duration("timeout"), b.Duration("canary"), b.Duration("probation")
+	least := canary + probation + startMargin
+	if timeout >= least {
+		return nil
+	}
+	at := "timeout"
+	for _, name := range []string{"probation", "canary"} {
+		if !b.Has("timeout") && b.Has(name) {
+			at = name
+		}
+	}
+	return []Problem{{
+		At: at,
+		Message: fmt.Sprintf("timeout %s leaves too little beside canary %s and probation %s: every upgrade would be taken back",
+			literalOf(timeout), literalOf(canary), literalOf(probation)),
+		Cure: fmt.Sprintf("it must be at least %s, which is both and %s to start the new version; raise it, or shorten them",
+			literalOf(least), literalOf(startMargin)),
+	}}
 }
 
 func listenSpec() BlockSpec {

@@ -82,7 +82,8 @@ func (c *Config) outline() *outline {
 		"children": c.Children, "pin": c.Pin, "procs": c.Procs, "user": c.User, "group": c.Group,
 		"control": c.Control, "control_mode": formatMode(c.ControlMode), "control_owner": c.ControlOwner, "control_group": c.ControlGroup,
 		"runtime_dir": c.Runtime, "drain_timeout": c.DrainTimeout, "orphan_timeout": c.OrphanTimeout,
-		"retired_generations": c.Retired.Most, "retired_timeout": c.Retired.Timeout, "poller": c.Poller,
+		"retired_generations": c.Retired.Most, "retired_timeout": c.Retired.Timeout,
+		"balance": map[bool]string{true: "auto", false: "off"}[c.Balance], "poller": c.Poller,
 		"trusted_proxies": c.TrustedProxies.literals(), "forwarded_field": c.ForwardedField,
 	}
 	for i := range spec.Attributes {
@@ -94,6 +95,11 @@ func (c *Config) outline() *outline {
 	top.single(spec.block("log"), c.source("log", ""), map[string]any{"level": c.Log.Level, "format": c.Log.Format, "file": c.Log.File})
 	top.single(spec.block("health"), c.source("health", ""), map[string]any{
 		"hang_timeout": c.Health.HangTimeout, "memory_limit": c.Health.MemoryLimit,
+	})
+	top.single(spec.block("upgrade"), c.source("upgrade", ""), map[string]any{
+		"timeout": c.Upgrade.Timeout, "canary": c.Upgrade.Canary, "probation": c.Upgrade.Probation,
+		"min_requests": c.Upgrade.MinRequests, "error_percent": c.Upgrade.ErrorPercent,
+		"latency_factor": c.Upgrade.LatencyFactor, "latency_floor": c.Upgrade.LatencyFloor,
 	})
 	top.add(plainBlock, c.Limits)
 	top.add(plainBlock, c.Workers)

@@ -194,6 +194,7 @@ func (r *resolver) config(path string, top *Block) *Config {
 		DrainTimeout:  top.Duration("drain_timeout"),
 		OrphanTimeout: top.Duration("orphan_timeout"),
 		Retired:       Retired{Most: top.Int("retired_generations"), Timeout: top.Duration("retired_timeout")},
+		Balance:       top.String("balance") == "auto",
 		Poller:        top.String("poller"),
 		Limits:        r.single(top, "limits"),
 		Workers:       r.single(top, "workers"),
@@ -203,6 +204,7 @@ func (r *resolver) config(path string, top *Block) *Config {
 	c.Log = Log{Level: log.String("level"), Format: log.String("format"), File: log.Path("file")}
 	health := r.single(top, "health")
 	c.Health = Health{HangTimeout: health.Duration("hang_timeout"), MemoryLimit: health.Size("memory_limit")}
+	c.Upgrade = upgradeOf(r.single(top, "upgrade"))
 	c.TrustedProxies, c.ForwardedField = r.trustedProxies(top), top.String("forwarded_field")
 	r.accounts(c, top)
 	r.sockets(c, top)
@@ -221,6 +223,14 @@ func (r *resolver) config(path string, top *Block) *Config {
 	r.codeRoutes(c)
 	r.idle(c)
 	return c
+}
+
+func upgradeOf(b *Block) Upgrade {
+	return Upgrade{
+		Timeout: b.Duration("timeout"), Canary: b.Duration("canary"), Probation: b.Duration("probation"),
+		MinRequests: b.Int("min_requests"), ErrorPercent: b.Int("error_percent"),
+		LatencyFactor: b.Int("latency_factor"), LatencyFloor: b.Duration("latency_floor"),
+	}
 }
 
 // single returns a block that may be absent; its defaults then.

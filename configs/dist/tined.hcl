@@ -98,3 +98,19 @@ site "main" {
 #   hang_timeout = "5s"
 #   memory_limit = 0
 # }
+
+# An upgrade to a new version of tined without a lost connection (docs/upgrade.md):
+# one of its children serves for the time of canary, all of them for that of
+# probation, and it is taken back if it crashes, fails or is slow meanwhile.
+# upgrade {
+#   timeout        = "60s"
+#   canary         = "5s"
+#   probation      = "10s"
+#   min_requests   = 50
+#   error_percent  = 1
+#   latency_factor = 3
+#   latency_floor  = "50ms"
+# }
+
+# Idle connections move from children that have many to those that have few.
+# balance = "auto"

@@ -12,6 +12,7 @@ drain_timeout  = "1m30s"
 orphan_timeout = "2h"
 retired_generations = 1
 retired_timeout     = "168h"
+balance        = "off"
 poller         = "select"
 include        = []
 
@@ -24,6 +25,16 @@ log {
 health {
   hang_timeout = "1500ms"
   memory_limit = "1GiB"
+}
+
+upgrade {
+  timeout        = "5500ms"
+  canary         = "0s"
+  probation      = "500ms"
+  min_requests   = 1000
+  error_percent  = 0
+  latency_factor = 10
+  latency_floor  = "0s"
 }
 
 limits {
