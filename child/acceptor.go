@@ -51,6 +51,7 @@ type shard struct {
 	lent       control.Shard // as the master has named it
 	registered bool
 	readable   bool // there may be more to accept
+	paused     bool // although the child accepts
 }
 
 // named is the master's name of a shard, with what its listener is called now.
@@ -79,6 +80,7 @@ func (l *loop) lend(shards []*shard) {
 func (l *loop) accept(on bool) {
 	l.accepting, l.stale = on, true
 	for _, s := range l.shards {
+		on := on && !s.paused
 		switch {
 		case on && !s.registered:
 			if err := l.poller.Add(s.fd, l.shardInterest(), netcore.MakeToken(s.fd, shardSerial)); err != nil {
@@ -93,6 +95,26 @@ func (l *loop) accept(on bool) {
 		}
 	}
 	l.readyShard = l.readyShard && on
+}
+
+// resume lets all shards accept, those that were paused alone included.
+func (l *loop) resume() {
+	for _, s := range l.shards {
+		s.paused = false
+	}
+	l.accept(true)
+}
+
+// pause stops accepting from the shards of some listeners; nil: of all.
+func (l *loop) pause(listeners []uint32) {
+	if listeners == nil {
+		l.accept(false)
+		return
+	}
+	for _, s := range l.shards {
+		s.paused = s.paused || slices.Contains(listeners, s.listener.id)
+	}
+	l.accept(l.accepting)
 }
 
 // shardInterest is what the poller watches shards for: a pause must not be interrupted by every connection that arrives.
@@ -189,7 +211,7 @@ func (l *loop) acceptFrom(s *shard, most int) bool {
 	if short {
 		limit = l.mostConnections
 	}
-	if room := limit - l.table.Len(); room < most {
+	if room := limit - l.open() - l.moves.taking; room < most {
 		if l.takeFrom(s, max(0, room)) {
 			if short {
 				l.logShort(unix.EMFILE)
@@ -232,7 +254,7 @@ func (l *loop) logShort(err error) {
 	if l.now-l.shortLogged > int64(shortLog) || l.shortLogged == 0 {
 		l.shortLogged = l.now
 		l.host.logLine(levelWarn, "accepting pauses: out of descriptors or memory; raise the limit of open files (LimitNOFILE, ulimit -n)",
-			"error", err, "connections", l.table.Len())
+			"error", err, "connections", l.open())
 	}
 }
 
@@ -267,14 +289,7 @@ func (l *loop) unchoke() {
 
 // admit makes a connection of an accepted socket. It gets its first turn at once: the request may be there already.
 func (l *loop) admit(fd int, peer netip.AddrPort, from *listener, r role) *conn {
-	c := l.takeConn()
-	c.fd = int32(fd)
-	c.serial = l.table.Put(fd, c)
-	if c.serial == shardSerial { // the one serial that is taken: the next will do
-		l.table.Remove(fd, c.serial)
-		c.serial = l.table.Put(fd, c)
-	}
-	c.timer.Key = netcore.MakeToken(fd, c.serial)
+	c := l.enroll(fd)
 	c.listener = from
 	from.users++
 	c.peer = peer
@@ -293,6 +308,19 @@ func (l *loop) admit(fd int, peer netip.AddrPort, from *listener, r role) *conn 
 		}
 	}
 	l.makeReady(c)
+	return c
+}
+
+// enroll gives a descriptor a conn and a place in the table.
+func (l *loop) enroll(fd int) *conn {
+	c := l.takeConn()
+	c.fd = int32(fd)
+	c.serial = l.table.Put(fd, c)
+	if c.serial == shardSerial { // the one serial that is taken: the next will do
+		l.table.Remove(fd, c.serial)
+		c.serial = l.table.Put(fd, c)
+	}
+	c.timer.Key = netcore.MakeToken(fd, c.serial)
 	return c
 }
 
@@ -320,8 +348,14 @@ func (l *loop) closeIdle() {
 	l.checkDrained()
 }
 
-// endDrain closes what is left at the end of drain_timeout.
+// endDrain closes what is left at the end of drain_timeout. What is on its way to another child stays there if that has acknowledged it.
 func (l *loop) endDrain() {
+	l.moves.drainOver = true
+	for _, g := range l.moves.givings {
+		for _, o := range g.outlets {
+			l.giveUp(o, "the time of the drain is over")
+		}
+	}
 	for _, c := range slices.Collect(l.table.All()) {
 		if c.push != nil && c.push.ex == nil { // a stream is whole wherever it ends
 			l.endPush(c)
@@ -336,9 +370,10 @@ func (l *loop) endDrain() {
 }
 
 func (l *loop) checkDrained() {
-	if l.draining && l.drained != nil && l.table.Len() == 0 && len(l.detached) == 0 {
+	if l.draining && l.drained != nil && l.open() == 0 && l.moves.taking == 0 && len(l.detached) == 0 {
 		done := l.drained
 		l.drained = nil
+		l.endHandoffs()
 		done()
 	}
 }

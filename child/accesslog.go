@@ -120,16 +120,9 @@ func (l *loop) logAccess(c *conn, ex *exchange, why closeReason) {
 	if len(ex.logged) == 0 {
 		return
 	}
-	status, sent := statusGone, int64(0)
-	switch {
-	case why == reasonDetached:
+	status, sent := ex.status(), int64(0)
+	if why == reasonDetached {
 		status = statusDetached
-	case ex.pushing && ex.begun:
-		status = ex.push.status
-	case ex.begunStream:
-		status = ex.stream.status
-	case ex.finished: // before that, the response is the handler's
-		status = ex.resp.Status()
 	}
 	switch begun := ex.begun || ex.state >= WaitingToSendHead; {
 	case why == reasonNone:
@@ -140,6 +133,19 @@ func (l *loop) logAccess(c *conn, ex *exchange, why closeReason) {
 	r := l.recordOf(ex)
 	l.logRecord(&r, status, sent, why)
 	ex.logged = ex.logged[:0]
+}
+
+// status is that of the response as far as there is one.
+func (ex *exchange) status() int {
+	switch {
+	case ex.pushing && ex.begun:
+		return ex.push.status
+	case ex.begunStream:
+		return ex.stream.status
+	case ex.finished: // before that, the response is the handler's
+		return ex.resp.Status()
+	}
+	return statusGone
 }
 
 // A record is what a line of the access log needs of an exchange that is over before its response.

@@ -361,7 +361,7 @@ func TestDeclines(t *testing.T) {
 		"another secret":   {&control.Adopt{Secret: bytes.Repeat([]byte("x"), len(secret))}, "secret"},
 		"a longer one":     {&control.Adopt{Secret: append(bytes.Clone(secret), 0)}, "secret"},
 		"another order":    {&control.Drain{}, "begins with drain"},
-		"an unknown order": {&control.Unknown{Number: 99}, "begins with kind 99"},
+		"an unknown order": {&control.Unknown{Number: 999}, "begins with kind 999"},
 		"a child's word":   {&control.Hello{}, "begins with hello"},
 		"silence":          {nil, "nothing"},
 	} {

@@ -86,17 +86,31 @@ func (ch *child) obey(conn *control.Conn, m control.Message, files []*os.File) e
 	case *control.Accept:
 		ch.admitted.Store(true)
 		ch.loop.call(func() {
-			ch.loop.accept(true)
+			ch.loop.resume()
 			ch.answer(&control.Accepting{})
 			ch.hooks.ready()
 		})
 	case *control.Pause:
 		ch.loop.call(func() {
-			ch.loop.accept(false)
+			ch.loop.pause(m.Listeners)
 			ch.answer(&control.Paused{})
 		})
 	case *control.Drain:
-		ch.drain(time.Duration(m.TimeoutMillis)*time.Millisecond, time.Duration(m.IdleMillis)*time.Millisecond)
+		timeout, idle := time.Duration(m.TimeoutMillis)*time.Millisecond, time.Duration(m.IdleMillis)*time.Millisecond
+		if len(m.Listeners) == 0 {
+			closeFiles(files)
+			ch.drain(timeout, idle)
+		} else {
+			ch.drainGiving(timeout, idle, m.Listeners, files)
+		}
+	case *control.Give:
+		ch.give(conn, m, files)
+	case *control.Take:
+		if len(files) != 1 {
+			closeFiles(files)
+			return fmt.Errorf("%d files came for one handoff channel", len(files))
+		}
+		return ch.take(files[0])
 	case *control.Ping:
 		ch.loop.call(func() { ch.answer(&control.Pong{}) })
 	case *control.ReopenLogs:
@@ -123,8 +137,10 @@ type letter struct {
 }
 
 // answer queues what the loop has to say: answers leave in order, and the loop does not wait for the master.
-func (ch *child) answer(m control.Message) {
-	conn := ch.link.get()
+func (ch *child) answer(m control.Message) { ch.answerTo(ch.link.get(), m) }
+
+// answerTo is answer for the master that has asked, who may have gone since; nil: there is none.
+func (ch *child) answerTo(conn *control.Conn, m control.Message) {
 	if conn == nil {
 		return
 	}

@@ -50,8 +50,16 @@ func (l *loop) count(c *conn, ex *exchange) {
 
 // took counts an exchange whose last byte the kernel has taken.
 func (l *loop) took(ex *exchange) {
-	l.numbers.finished++
+	l.finished(ex.status())
 	l.life.Took((netcore.Now() - ex.started) / int64(time.Microsecond))
+}
+
+// finished counts a final response that has left.
+func (l *loop) finished(status int) {
+	l.numbers.finished++
+	if status >= 500 {
+		l.numbers.serverErrors++
+	}
 }
 
 // publish ends a turn: the master sees that the loop turns, and what it has counted.
@@ -64,6 +72,8 @@ func (l *loop) publish() {
 		l.life.Set(board.WordFinished, int64(n.finished))
 		l.life.Set(board.WordBytesIn, int64(n.bytesIn))
 		l.life.Set(board.WordBytesOut, int64(n.bytesOut))
+		l.life.Set(board.WordMovedIn, int64(n.movedIn))
+		l.life.Set(board.WordServerErrors, int64(n.serverErrors))
 		*old = *n
 	}
 	if l.stale || l.watched && (l.now-l.gauged >= int64(gaugeEvery) || l.exchanges-l.gaugedExchanges >= gaugeGrowth) {
@@ -82,7 +92,7 @@ func (l *loop) gauge() {
 		state |= board.StateDraining
 	}
 	l.life.Set(board.WordState, state)
-	l.life.Set(board.WordConnections, int64(l.table.Len()))
+	l.life.Set(board.WordConnections, int64(l.open()))
 	l.life.Set(board.WordInFlight, int64(l.exchanges))
 	l.life.Set(board.WordRetired, int64(l.retirees))
 	if l.generation != nil {

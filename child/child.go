@@ -249,17 +249,24 @@ func (ch *child) usePoller(mechanism string) error {
 
 // drain finishes what is in flight and ends the child, within timeout; 0 closes at once what is not finished. Connections on which nothing
 // goes on may bring one more request for as long as idle. A second drain can only shorten the first.
-func (ch *child) drain(timeout, idle time.Duration) {
+func (ch *child) drain(timeout, idle time.Duration) { ch.drainOnto(timeout, idle, nil) }
+
+// drainOnto is drain for a child that gives connections away by g, unless that is nil.
+func (ch *child) drainOnto(timeout, idle time.Duration, g *giving) {
 	if timeout <= 0 {
 		ch.fast.Store(true)
 	}
 	ch.begin("")
 	ch.loop.call(func() {
 		if ch.loop.generation == nil { // nothing was ever served
+			g.abandon()
 			ch.loop.stop()
 			return
 		}
-		if !ch.loop.draining {
+		if ch.loop.draining {
+			ch.loop.moves.patience = min(ch.loop.moves.patience, idle)
+		} else {
+			ch.loop.moves.patience = idle
 			ch.answer(&control.Draining{})
 			ch.hooks.drain()
 			ch.loop.drain(func() {
@@ -268,16 +275,27 @@ func (ch *child) drain(timeout, idle time.Duration) {
 			})
 		}
 		if ch.loop.stopped {
+			g.abandon()
 			return
 		}
 		if timeout <= 0 {
+			g.abandon()
 			ch.loop.endDrain()
 			return
 		}
-		if idle > 0 {
-			time.AfterFunc(idle, func() { ch.loop.call(ch.loop.closeIdle) })
-		} else {
+		if g != nil {
+			ch.loop.giveAway(g)
+		}
+		impatient := func() {
+			if g == nil {
+				ch.loop.moves.left = nil // its patience is longer than this one
+			}
 			ch.loop.closeIdle()
+		}
+		if idle > 0 {
+			time.AfterFunc(idle, func() { ch.loop.call(impatient) })
+		} else {
+			impatient()
 		}
 		time.AfterFunc(timeout, func() { ch.loop.call(ch.loop.endDrain) })
 	})

@@ -64,6 +64,7 @@ type conn struct {
 	periods   uint8 // of a lingering close
 	why       closeReason
 	interest  netcore.Readiness
+	marks     handoffMarks
 	listener  *listener
 	transport transport
 	peer      netip.AddrPort // of the socket

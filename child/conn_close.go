@@ -89,6 +89,8 @@ func (l *loop) close(c *conn, why closeReason) {
 	}
 	if c.cut() {
 		_ = netcore.ResetOnClose(int(c.fd)) // an orderly end would make the part look like the whole
+	} else if c.marks&markShared != 0 {
+		_ = netcore.ShutdownWrite(int(c.fd)) // as long as a duplicate is open, the close would not tell the client
 	}
 	l.release(c, why)
 	if c.has(flagRegistered) {

@@ -49,7 +49,7 @@ func (l *loop) phaseOf(c *conn) phase {
 		return phaseSilent
 	case c.exchanges > 0:
 		return phaseIdle
-	case l.idleCloses && c.received == 0:
+	case l.idleCloses && c.received == 0 && !l.spared(c):
 		return phaseSilent
 	}
 	return phaseHead
@@ -170,6 +170,7 @@ func (l *loop) expired(t *netcore.Timer) {
 	fd, serial := netcore.SplitToken(t.Key)
 	c := l.table.Get(fd, serial)
 	if c == nil {
+		l.outletLate(t)
 		return
 	}
 	lim := l.limitsIn(c, c.phase)

@@ -13,7 +13,8 @@ import (
 //     poller with the interest that it needs;
 //  3. one that waits for its client, or for a handler with a deadline, has its timer armed;
 //  4. a pipeline's counters are what its lists hold, and responses end where the next begins;
-//  5. an exchange that is free belongs to nobody.
+//  5. an exchange that is free belongs to nobody;
+//  6. every connection on its way to another child waits for an answer on an open channel.
 func (l *loop) check() {
 	for c := range l.table.All() {
 		if broken := l.brokenConn(c); broken != "" {
@@ -29,6 +30,25 @@ func (l *loop) check() {
 	}
 	if count != l.freeExchange.length {
 		panic("child: the free list has another length than it says")
+	}
+	count = 0
+	for _, g := range l.moves.givings {
+		waiting := 0
+		for _, o := range g.outlets {
+			for _, s := range o.waiting {
+				waiting += len(s.parcels)
+			}
+			if len(o.waiting) > 0 != o.timer.Armed() && !o.down {
+				panic("child: a handoff channel waits for an answer without a deadline, or has one for nothing")
+			}
+		}
+		if waiting != g.transit {
+			panic("child: a giving counts its connections wrongly")
+		}
+		count += waiting
+	}
+	if count != l.moves.transit {
+		panic("child: the loop counts the connections on their way wrongly")
 	}
 }
 

@@ -34,7 +34,7 @@ func (l *loop) stirred() { l.ebb.released -= ebbDeeds }
 
 // deeds counts what leaves garbage behind: connections that have come, those that have gone, and exchanges.
 func (l *loop) deeds() int64 {
-	return int64(2*l.numbers.accepted+l.numbers.begun) - int64(l.table.Len())
+	return int64(2*(l.numbers.accepted+l.numbers.movedIn)+l.numbers.begun) - int64(l.table.Len())
 }
 
 // watchEbb begins to look for the end of a burst.

@@ -91,6 +91,7 @@ type loop struct {
 	idleCloses  bool   // of a draining loop: it does not wait for another request
 	drained     func() // called once, when the last connection of a draining loop has gone
 	detached    map[*detachedConn]struct{}
+	moves       handoff
 	drainBegins chan struct{} // closed when draining is set
 	lateLogs    []*accessLog  // of retired generations, with lines that were not handed on
 	stopped     bool
@@ -122,6 +123,8 @@ type host interface {
 type numbers struct {
 	accepted, begun, finished, bytesIn, bytesOut uint64
 	refused                                      uint64 // by a gate or its pool
+	movedIn                                      uint64 // connections that other children have given
+	serverErrors                                 uint64 // of finished: with a status from 500 on
 	closed                                       [reasonCount]uint64
 }
 
@@ -167,6 +170,7 @@ func newLoop(poller netcore.Poller, h host) *loop {
 		iov:     make([][]byte, 0, pieces),
 		host:    h,
 		life:    board.NewLife(),
+		moves:   handoff{answerBound: answerBound},
 
 		drainBegins: make(chan struct{}),
 	}
@@ -208,6 +212,7 @@ func (l *loop) run() error {
 			l.drainQueue()
 		}
 		l.wheel.Advance(l.now, l.expired)
+		l.giveTurn()
 		l.watchEbb()
 		l.bury()
 		l.publish()
@@ -223,7 +228,7 @@ func (l *loop) run() error {
 
 // patience is how long the loop may sleep: not at all while something is ready, else until the next deadline.
 func (l *loop) patience() time.Duration {
-	if len(l.ready) > 0 || l.readyShard || !l.queue.Sleep() {
+	if len(l.ready) > 0 || l.readyShard || l.moves.more || !l.queue.Sleep() {
 		return 0
 	}
 	wait := time.Duration(-1)

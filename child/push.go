@@ -226,7 +226,7 @@ func (l *loop) endPush(c *conn) {
 	if p.frame == framingChunked {
 		l.putTail(c, http1.AppendLastChunk(l.tail(c), nil))
 	}
-	l.numbers.finished++
+	l.finished(p.status)
 	l.leavePush(c, reasonNone)
 }
 

@@ -89,7 +89,7 @@ func (l *loop) generationFor(c *conn) *generation {
 	return l.generation
 }
 
-// leaving reports whether c is to be closed when nothing goes on on it: the next answer is its last.
+// leaving reports whether c is to leave this child when nothing goes on on it: the next answer is its last, unless it is given to another.
 func (l *loop) leaving(c *conn) bool { return l.draining || c.listener.removed }
 
 // whyLeaving is why a connection that is leaving is closed.

@@ -157,7 +157,10 @@ func (l *loop) settle(c *conn) {
 		l.close(c, c.reasonOfEnd())
 		return
 	}
-	if l.idleCloses && !c.busy() && len(c.in) == 0 && c.exchanges > 0 && !c.has(flagReadable|flagLingering) {
+	if l.moves.leave != nil && l.givable(c) && atRest(c) {
+		l.moves.leave.list(c)
+	}
+	if l.idleCloses && !l.spared(c) && !c.busy() && len(c.in) == 0 && c.exchanges > 0 && !c.has(flagReadable|flagLingering) {
 		c.why = reasonDrain
 		l.linger(c)
 		if c.has(flagClosed) {
