@@ -117,6 +117,11 @@ func (l *loop) pause(listeners []uint32) {
 	l.accept(l.accepting)
 }
 
+// acceptsAll reports whether the child accepts, and from all shards.
+func (l *loop) acceptsAll() bool {
+	return l.accepting && !slices.ContainsFunc(l.shards, func(s *shard) bool { return s.paused })
+}
+
 // shardInterest is what the poller watches shards for: a pause must not be interrupted by every connection that arrives.
 func (l *loop) shardInterest() netcore.Readiness {
 	if l.choked {

@@ -41,6 +41,7 @@ const (
 // link is the place of the control channel: it has one while there is a master. Any goroutine may use it.
 type link struct {
 	conn atomic.Pointer[control.Conn]
+	next atomic.Pointer[nextMaster] // nil: nobody is about to be the master; set on the loop
 
 	mu    sync.Mutex
 	alone chan struct{} // closed while there is no master
@@ -72,6 +73,7 @@ func (l *link) find(conn *control.Conn) {
 		l.alone = make(chan struct{})
 	}
 	l.mu.Unlock()
+	l.next.Store(nil) // only now: one of both names the master to whoever looks in this order
 	l.wake()
 }
 
@@ -80,6 +82,14 @@ func (l *link) lost() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.alone
+}
+
+// A nextMaster is being told what the child holds. What happens on the loop after it has said that is for this master already: it waits until
+// the telling is over.
+type nextMaster struct {
+	conn  *control.Conn
+	over  chan struct{} // closed when the telling is over
+	taken bool          // it has become the master; before over is closed
 }
 
 // masterGone reports whether a message could not be sent because its receiver is gone.
@@ -266,17 +276,18 @@ type holdings struct {
 	err     error
 }
 
-// holdings asks the loop.
-func (ch *child) holdings() (*holdings, error) {
+// holdings asks the loop. What the loop has to say from then on is for next.
+func (ch *child) holdings(next *nextMaster) (*holdings, error) {
 	var taken atomic.Bool // by the loop, or given up
 	answer := make(chan *holdings, 1)
 	ch.loop.call(func() {
 		if !taken.CompareAndSwap(false, true) {
 			return
 		}
+		ch.link.next.Store(next)
 		l := ch.loop
 		h := &holdings{adopted: control.Adopted{
-			Pid: os.Getpid(), Version: ch.options.Version, Child: ch.index, Accepting: l.accepting, Draining: l.draining,
+			Pid: os.Getpid(), Version: ch.options.Version, Child: ch.index, Accepting: l.acceptsAll(), Draining: l.draining,
 		}}
 		if l.generation != nil {
 			h.adopted.Generation, h.adopted.Digest = l.generation.number, l.generation.digest
@@ -315,7 +326,9 @@ func (ch *child) beAdopted(a *adoption, pipes []*os.File) error {
 		return errors.New("the child has never served, and ends")
 	}
 	waits := ch.patience != nil && ch.patience.Stop()
-	h, err := ch.holdings()
+	next := &nextMaster{conn: a.conn, over: make(chan struct{})}
+	defer close(next.over)
+	h, err := ch.holdings(next)
 	if h != nil {
 		defer closeDescriptors(h.fds)
 	}
@@ -323,6 +336,7 @@ func (ch *child) beAdopted(a *adoption, pipes []*os.File) error {
 		err = ch.handOver(a.conn, h)
 	}
 	if err != nil {
+		ch.link.next.Store(nil)
 		if waits { // an orphan again, with a time of its own
 			ch.mu.Lock()
 			timeout := ch.orphanTimeout
@@ -336,16 +350,11 @@ func (ch *child) beAdopted(a *adoption, pipes []*os.File) error {
 			ch.logLine(levelError, "an output of the child still goes to the master before", "descriptor", fd, "error", err)
 		}
 	}
+	next.taken = true
 	ch.link.find(a.conn)
 	ch.sharing.adopted()
 	ch.logLine(levelInfo, "another master has taken the child over", "version", a.version)
 	go ch.attend(a.conn)
-	draining := h.adopted.Draining
-	ch.loop.call(func() {
-		if ch.loop.draining && !draining { // since the loop was asked
-			ch.answer(&control.Draining{})
-		}
-	})
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -578,4 +579,77 @@ func TestAdoptionOfADrainingChild(t *testing.T) {
 	}
 	p.Conn.Close()
 	hears[*control.Drained](h)
+}
+
+// What happens on the loop once it has said what it holds reaches the next master, behind that, or nobody.
+func TestAnswersWaitForTheNextMaster(t *testing.T) {
+	for _, taken := range []bool{true, false} {
+		t.Run(fmt.Sprintf("taken %v", taken), func(t *testing.T) {
+			a := startAdoptable(t, time.Hour, nil)
+			a.orphan()
+			ours, conn := channel(t)
+			next := &nextMaster{conn: conn, over: make(chan struct{})}
+			h, err := a.holdings(next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeDescriptors(h.fds)
+			a.drain(time.Hour, 0)
+			await(t, "the end of the loop", a.ended)
+			if err := conn.Send(&control.Adopted{}); err != nil {
+				t.Fatal(err)
+			}
+			next.taken = taken
+			close(next.over)
+			other, last := channel(t)
+			a.answerTo(last, &control.Pong{}) // answers leave in order: when it comes, the others have left
+			if got := kinds(t, other, 1); !slices.Equal(got, []control.Kind{control.KindPong}) {
+				t.Fatal(got)
+			}
+			want := []control.Kind{control.KindAdopted}
+			if taken {
+				want = append(want, control.KindDraining, control.KindDrained)
+			}
+			conn.Close()
+			if got := kinds(t, ours, 10); !slices.Equal(got, want) {
+				t.Errorf("it was told %v, not %v", got, want)
+			}
+		})
+	}
+}
+
+// channel is a control channel; its ends are closed with the test.
+func channel(t *testing.T) (ours, theirs *control.Conn) {
+	t.Helper()
+	ours, file, err := control.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ours.Close() })
+	theirs, err = control.New(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { theirs.Close() })
+	return ours, theirs
+}
+
+// kinds receives up to most messages, or all up to the end.
+func kinds(t *testing.T, conn *control.Conn, most int) (kinds []control.Kind) {
+	t.Helper()
+	if err := conn.ReceiveBy(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	for range most {
+		m, files, err := conn.Receive()
+		closeFiles(files)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds = append(kinds, m.Kind())
+	}
+	return kinds
 }

@@ -134,20 +134,30 @@ func (ch *child) obey(conn *control.Conn, m control.Message, files []*os.File) e
 type letter struct {
 	to      *control.Conn
 	message control.Message
+	next    *nextMaster // not nil: to is about to be the master, and is to be told other things first
 }
 
 // answer queues what the loop has to say: answers leave in order, and the loop does not wait for the master.
-func (ch *child) answer(m control.Message) { ch.answerTo(ch.link.get(), m) }
+func (ch *child) answer(m control.Message) {
+	if next := ch.link.next.Load(); next != nil {
+		ch.post(letter{next.conn, m, next})
+		return
+	}
+	ch.answerTo(ch.link.get(), m)
+}
 
 // answerTo is answer for the master that has asked, who may have gone since; nil: there is none.
 func (ch *child) answerTo(conn *control.Conn, m control.Message) {
-	if conn == nil {
-		return
+	if conn != nil {
+		ch.post(letter{to: conn, message: m})
 	}
+}
+
+func (ch *child) post(l letter) {
 	select {
-	case ch.outbox <- letter{conn, m}:
+	case ch.outbox <- l:
 	default: // a master that leaves so many unread is hung, or gone
-		ch.logLine(levelError, "control channel: an answer is dropped", "message", m.Kind().String())
+		ch.logLine(levelError, "control channel: an answer is dropped", "message", l.message.Kind().String())
 	}
 }
 
@@ -155,6 +165,11 @@ func (ch *child) answerTo(conn *control.Conn, m control.Message) {
 func (ch *child) mail() {
 	defer close(ch.mailed)
 	for l := range ch.outbox {
+		if l.next != nil {
+			if <-l.next.over; !l.next.taken {
+				continue
+			}
+		}
 		if err := l.to.Send(l.message); err != nil && !masterGone(err) {
 			ch.logLine(levelError, "control channel", "message", l.message.Kind().String(), "error", err)
 		}

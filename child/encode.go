@@ -234,7 +234,7 @@ func (l *loop) appendConnection(c *conn, ex *exchange, dst []byte, closing bool,
 	unread := c.pipeline.depth() == 1 && c.receiver != nil && c.receiver.ex == nil && !c.receiver.worthReading(ex)
 	// A body that was not asked for may come or not, now that the answer does: it could not be told from a next request.
 	unread = unread || ex.expected && c.receiver != nil && c.receiver.ex == ex
-	last := c.pipeline.depth() == 1 && (l.leaving(c) && !l.givable(c) || c.has(flagNoMore|flagEOF))
+	last := c.pipeline.depth() == 1 && (l.leaving(c) && !l.willBeGivable(c) || c.has(flagNoMore|flagEOF))
 	if (closing || !ex.keepAlive) && c.pipeline.depth() > 1 && !untilClose {
 		// The requests behind it have begun: they are answered, and the last of them closes.
 		if c.why == reasonNone {

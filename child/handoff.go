@@ -63,6 +63,7 @@ type giving struct {
 type handoff struct {
 	givings []*giving
 	leave   *giving // of the drain, while it has a channel
+	leftAt  int64   // when that was
 	left    *giving // the same when its channels have ended: its connections are spared by idleCloses for as long as the drain is patient
 	transit int     // connections on their way to others
 	taking  int     // connections that this child may have acknowledged and that are not in its table yet
@@ -83,6 +84,14 @@ func (g *giving) mayMove(c *conn) bool {
 
 // givable reports whether c is to go to another child as soon as it is at rest. Its client is told nothing.
 func (l *loop) givable(c *conn) bool { return l.moves.leave != nil && l.moves.leave.mayMove(c) }
+
+// willBeGivable reports the same, or that it soon may be: the channels have just ended, and the master is about to bring others.
+func (l *loop) willBeGivable(c *conn) bool {
+	return l.givable(c) || l.moves.left != nil && l.now-l.moves.leftAt < renewGrace && l.moves.left.mayMove(c)
+}
+
+// renewGrace is how long clients are told nothing after the last channel has ended, in ns.
+const renewGrace = int64(500 * time.Millisecond)
 
 // spared reports whether c stays open although a drain has no time for connections at rest any more.
 func (l *loop) spared(c *conn) bool {

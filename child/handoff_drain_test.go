@@ -177,6 +177,10 @@ func TestDrainWhoseChannelsEnd(t *testing.T) {
 	if m := heard[*control.Gave](a); m.ID != 0 || m.Count != 0 || m.Broken == "" {
 		t.Errorf("%+v", m)
 	}
+	if r := p.get("/x"); string(r.Body) != "a" || r.Close {
+		t.Errorf("while the master may bring others: %q, close %v", r.Body, r.Close)
+	}
+	a.onLoop(func(l *loop) { l.moves.leftAt -= renewGrace })
 	if r := p.get("/x"); string(r.Body) != "a" || !r.Close {
 		t.Errorf("%q, close %v", r.Body, r.Close)
 	}

@@ -108,7 +108,7 @@ func (ch *child) drainGiving(timeout, idle time.Duration, listeners []uint32, fi
 		if l.moves.leave != g {
 			return // another drain has taken its place, or the child has drained
 		}
-		l.moves.leave, l.moves.left = nil, g
+		l.moves.leave, l.moves.left, l.moves.leftAt = nil, g, l.now
 		if l.drained == nil { // nothing is left
 			return
 		}
@@ -265,8 +265,7 @@ func (o *outlet) receive(sent <-chan struct{}) {
 			last = !errors.Is(err, control.ErrMalformed) && !errors.Is(err, control.ErrVersion) && !errors.Is(err, control.ErrFilesLost)
 			continue
 		}
-		o.mu.Lock() // the message that this answers was sent, whatever its sender does now
-		o.mu.Unlock()
+		o.sentBefore()
 		switch m := m.(type) {
 		case *control.Held:
 			l.call(func() { l.answered(o, m.Sequence, "") })
@@ -286,6 +285,12 @@ func (o *outlet) receive(sent <-chan struct{}) {
 	reason := o.reason
 	o.mu.Unlock()
 	l.call(func() { l.outletEnded(o, reason) })
+}
+
+// sentBefore returns once the message that an answer is about was sent, whatever its sender does now: its memory is nobody's any more.
+func (o *outlet) sentBefore() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 }
 
 // answered takes the answer to a message; refused is "" for held.

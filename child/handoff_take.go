@@ -20,7 +20,7 @@ func (ch *child) take(file *os.File) error {
 	go func() {
 		defer close(done)
 		t := &intake{child: ch, conn: conn}
-		if err := t.serve(); err != nil && !errors.Is(err, io.EOF) && !masterGone(err) {
+		if err := t.serve(); !errors.Is(err, io.EOF) && !masterGone(err) {
 			ch.logLine(levelWarn, "taking connections of another child has ended", "error", err)
 		}
 		_ = conn.Close()

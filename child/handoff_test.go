@@ -772,7 +772,7 @@ func TestHandoffOfThousands(t *testing.T) {
 			return l.moves.taking == 0
 		})
 	}
-	if at[0]+at[1] != n || at[0] < n/4 || at[1] < n/4 {
+	if at[0]+at[1] != n || at[0] == 0 || at[1] == 0 { // who answers faster gets more
 		t.Errorf("%v of %d connections", at, n)
 	}
 	for _, client := range clients {

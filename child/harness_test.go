@@ -181,15 +181,13 @@ func listenerIDs(c *configs.Config) map[string]uint32 {
 // noLeak checks that nothing is left of the connections, which are closed: every exchange has come back from its handler.
 func (tc *testChild) noLeak() {
 	tc.t.Helper()
-	select {
-	case <-tc.ended:
-		return // a drain has ended the loop
-	default:
-	}
-	tc.until("all that has held a generation comes back", func(l *loop) bool { // the close of a body's source may come after its exchange
+	// The close of a body's source may come after its exchange. A drain may end the loop at any moment.
+	if !tc.untilOrEnd("all that has held a generation comes back", func(l *loop) bool {
 		return l.generation.exchanges == 0 && l.generation.held == 0 && l.retirees == 0
-	})
-	tc.onLoop(func(l *loop) {
+	}) {
+		return
+	}
+	tc.onLoopOrEnd(func(l *loop) {
 		if len(l.retired) != 0 {
 			tc.t.Errorf("%d generations are retired", len(l.retired))
 		}
@@ -235,6 +233,14 @@ func (tc *testChild) loggedLines() string {
 // onLoop runs f on the loop and waits for it.
 func (tc *testChild) onLoop(f func(l *loop)) {
 	tc.t.Helper()
+	if !tc.onLoopOrEnd(f) {
+		tc.t.Fatal("the loop has ended")
+	}
+}
+
+// onLoopOrEnd is onLoop for a loop that may end by itself: false when it has, and has not run f.
+func (tc *testChild) onLoopOrEnd(f func(l *loop)) bool {
+	tc.t.Helper()
 	done := make(chan struct{})
 	tc.loop.call(func() {
 		f(tc.loop)
@@ -242,20 +248,38 @@ func (tc *testChild) onLoop(f func(l *loop)) {
 	})
 	select {
 	case <-done:
+		return true
+	case <-tc.ended:
 	case <-time.After(patience):
 		tc.t.Fatal("the loop does not turn")
+	}
+	select {
+	case <-done: // in its last turn
+		return true
+	default:
+		return false
 	}
 }
 
 // until waits until condition holds, looking on the loop after each of its turns; a condition on loop state needs no sleep.
 func (tc *testChild) until(what string, condition func(l *loop) bool) {
 	tc.t.Helper()
+	if !tc.untilOrEnd(what, condition) {
+		tc.t.Fatalf("%s: the loop has ended", what)
+	}
+}
+
+// untilOrEnd is until for a loop that may end by itself: false when it has, and the condition has not held.
+func (tc *testChild) untilOrEnd(what string, condition func(l *loop) bool) bool {
+	tc.t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
 		var holds bool
-		tc.onLoop(func(l *loop) { holds = condition(l) })
+		if !tc.onLoopOrEnd(func(l *loop) { holds = condition(l) }) {
+			return false
+		}
 		if holds {
-			return
+			return true
 		}
 		if time.Now().After(deadline) {
 			tc.t.Fatalf("%s: not within %v", what, patience)

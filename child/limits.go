@@ -18,7 +18,7 @@ func LimitsSpec() configs.BlockSpec {
 		Attributes: []configs.Attribute{
 			{Name: "request_line", Type: configs.Size, Default: "16KiB", Min: int64(64), Max: int64(1 << 20), Doc: "longest request line; longer: 414"},
 			{Name: "header_bytes", Type: configs.Size, Default: "64KiB", Min: int64(256), Max: int64(1 << 20), Doc: "all field lines of a head together; more: 431"},
-			{Name: "header_count", Type: configs.Int, Default: 128, Min: 1, Max: 10000, Doc: "field lines of a head; more: 431"},
+			{Name: "header_count", Type: configs.Int, Default: 128, Min: 4, Max: 10000, Doc: "field lines of a head; more: 431"},
 			{Name: "body", Type: configs.Size, Default: "16MiB", Min: int64(0), Doc: "largest request body; larger: 413"},
 			{Name: "pipeline_depth", Type: configs.Int, Default: 64, Min: 1, Max: 10000, Doc: "unanswered requests of a connection; beyond it reading pauses"},
 			{Name: "connections", Type: configs.Int, Default: 0, Min: 0, Doc: "open connections of a child, 0: as many as descriptors allow; beyond it accepting pauses"},

@@ -129,7 +129,7 @@ func (c *Conn) SendWithin(d time.Duration, m Message, fds ...int) error {
 		deadline = time.Time{} // one past would end the call before it tries
 	}
 	if err := c.file.SetWriteDeadline(deadline); err != nil {
-		return fmt.Errorf("send %s: %w", m.Kind(), err)
+		return fmt.Errorf("send %s: %w", m.Kind(), c.closing(err))
 	}
 	var errno error
 	err = c.raw.Write(func(fd uintptr) bool {

@@ -261,6 +261,19 @@ func TestCloseEndsReceive(t *testing.T) {
 	}
 }
 
+// Who sends on a channel that was closed meanwhile can tell it from one that does not work.
+func TestSendAfterClose(t *testing.T) {
+	a, _ := pair(t)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []time.Duration{0, time.Second} {
+		if err := a.SendWithin(d, &Ping{}); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("within %v: %v", d, err)
+		}
+	}
+}
+
 func fill(t *testing.T, c *Conn) (n int) {
 	t.Helper()
 	for {

@@ -75,6 +75,7 @@ var samples = []Message{
 	&Leaving{Children: 2, Connections: 9, InFlight: 1, UntilMillis: 1 << 41},
 	&LifeOver{Pid: 813},
 	&Farewell{},
+	&Offspring{Pid: 77},
 	&Unknown{Number: 999, Body: []byte("whatever")},
 }
 

@@ -51,6 +51,8 @@ const (
 	KindRelease  Kind = 83
 	KindSick     Kind = 84
 
+	KindOffspring Kind = 85
+
 	KindBequest  Kind = 96
 	KindYielded  Kind = 97
 	KindReleased Kind = 98
@@ -142,17 +144,19 @@ var kinds = map[Kind]struct {
 	KindHeld:        {"held", func() Message { return new(Held) }},
 	KindNotHeld:     {"not_held", func() Message { return new(NotHeld) }},
 
-	KindClaim:    {"claim", func() Message { return new(Claim) }},
-	KindProgress: {"progress", func() Message { return new(Progress) }},
-	KindYield:    {"yield", func() Message { return new(Yield) }},
-	KindRelease:  {"release", func() Message { return new(Release) }},
-	KindSick:     {"sick", func() Message { return new(Sick) }},
-	KindBequest:  {"bequest", func() Message { return new(Bequest) }},
-	KindYielded:  {"yielded", func() Message { return new(Yielded) }},
-	KindReleased: {"released", func() Message { return new(Released) }},
-	KindForward:  {"forward", func() Message { return new(Forward) }},
-	KindLeaving:  {"leaving", func() Message { return new(Leaving) }},
-	KindLifeOver: {"life_over", func() Message { return new(LifeOver) }},
+	KindClaim:     {"claim", func() Message { return new(Claim) }},
+	KindProgress:  {"progress", func() Message { return new(Progress) }},
+	KindYield:     {"yield", func() Message { return new(Yield) }},
+	KindRelease:   {"release", func() Message { return new(Release) }},
+	KindSick:      {"sick", func() Message { return new(Sick) }},
+	KindBequest:   {"bequest", func() Message { return new(Bequest) }},
+	KindYielded:   {"yielded", func() Message { return new(Yielded) }},
+	KindReleased:  {"released", func() Message { return new(Released) }},
+	KindForward:   {"forward", func() Message { return new(Forward) }},
+	KindLeaving:   {"leaving", func() Message { return new(Leaving) }},
+	KindLifeOver:  {"life_over", func() Message { return new(LifeOver) }},
+	KindOffspring: {"offspring", func() Message { return new(Offspring) }},
+
 	KindFarewell: {"farewell", func() Message { return new(Farewell) }},
 }
 

@@ -144,6 +144,12 @@ type Progress struct {
 	Text  string `json:"text"`
 }
 
+// Offspring tells the predecessor of a child that the successor has started, with a descriptor of the process (pidfd_open(2)): if the successor
+// dies, the predecessor ends what it cannot reach. No answer.
+type Offspring struct {
+	Pid int `json:"pid"`
+}
+
 // Yield asks the predecessor to let some of its children stop accepting; they keep their shards, and may be told to accept again. Answer:
 // Yielded, once all have stopped.
 type Yield struct {
@@ -211,3 +217,5 @@ func (*Forward) Kind() Kind  { return KindForward }
 func (*Leaving) Kind() Kind  { return KindLeaving }
 func (*LifeOver) Kind() Kind { return KindLifeOver }
 func (*Farewell) Kind() Kind { return KindFarewell }
+
+func (*Offspring) Kind() Kind { return KindOffspring }
