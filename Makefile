@@ -23,7 +23,7 @@ HOSTILEFLAGS ?=
 LABFLAGS     ?=
 
 # The parts of make soak.
-SOAK ?= bench storm reload vote scale hang master kills hostile fuzz
+SOAK ?= bench storm reload vote scale hang master kills upgrade handoff rollback assault hostile fuzz
 
 # The package that the debug build changes, and the one that runs it as processes.
 DEBUGGED := . ./child

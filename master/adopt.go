@@ -53,6 +53,9 @@ const (
 	secretSize = 32 // bytes
 )
 
+// errNoAnswer: the process is there, and has not answered by the end of the bound.
+var errNoAnswer = errors.New("it does not answer in time")
+
 // orphanSocket is the name of a child's own socket: its index, and a number if another life of that index had one when it was made.
 var orphanSocket = regexp.MustCompile(`^(0|[1-9][0-9]{0,5})(-[1-9][0-9]{0,5})?\.sock$`)
 
@@ -82,6 +85,7 @@ type orphanShard struct {
 	number uint64 // tells sockets apart
 
 	unordered bool // in the kernel's group, as the master before has said
+	alone     bool // a TCP socket that cannot have siblings: a socket unit's, and all children accept from it
 }
 
 // missed is a child that this master could not take over.
@@ -139,9 +143,14 @@ func (r *runtimeDir) newSecret() ([]byte, error) {
 // their sockets tell. Sockets that no process has are removed.
 func (r *runtimeDir) callOrphans(secret []byte, version string, bound time.Duration, log func(*control.Log)) (found []*orphan, lost []missed, err error) {
 	names, err := r.orphanSockets()
-	if err != nil || len(names) == 0 {
-		return nil, nil, err
+	if err == nil {
+		found, lost = r.call(names, secret, version, bound, log)
 	}
+	return found, lost, err
+}
+
+// call is callOrphans for the sockets of these names.
+func (r *runtimeDir) call(names []string, secret []byte, version string, bound time.Duration, log func(*control.Log)) (found []*orphan, lost []missed) {
 	by := time.Now().Add(bound)
 	answers := make(chan called, len(names))
 	for _, name := range names {
@@ -176,7 +185,7 @@ func (r *runtimeDir) callOrphans(secret []byte, version string, bound time.Durat
 			}
 		case <-timer.C:
 			for name := range waiting {
-				lost = append(lost, missed{index: socketIndex(name), socket: name, err: errors.New("it does not answer in time")})
+				lost = append(lost, missed{index: socketIndex(name), socket: name, err: errNoAnswer})
 			}
 			go func(late int) {
 				for range late {
@@ -190,7 +199,7 @@ func (r *runtimeDir) callOrphans(secret []byte, version string, bound time.Durat
 		return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(len(a.socket), len(b.socket)), cmp.Compare(a.socket, b.socket))
 	})
 	slices.SortFunc(lost, func(a, b missed) int { return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.socket, b.socket)) })
-	return found, lost, nil
+	return found, lost
 }
 
 // called is what became of a call.
@@ -314,7 +323,7 @@ func (o *orphan) takeAll() error {
 func silent(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return errors.New("it does not answer in time")
+		return errNoAnswer
 	case errors.Is(err, io.EOF):
 		return errors.New("it has closed the connection")
 	}
@@ -384,9 +393,12 @@ func (o *orphan) takeShard(s control.Shard, f *os.File) error {
 		if shard.local, reusePort, err = netcore.Listening(int(fd)); err != nil {
 			return
 		}
-		if shard.local.Network == "tcp" && !reusePort {
-			err = errors.New("it has no siblings: SO_REUSEPORT is not set")
-			return
+		if shard.local.Network == "tcp" {
+			if !reusePort && s.Index > 0 {
+				err = errors.New("it cannot have siblings: SO_REUSEPORT is not set")
+				return
+			}
+			shard.alone = !reusePort || s.Index == 0 && !canJoin(shard.local)
 		}
 		if shard.number = socketNumber(int(fd)); shard.number == 0 {
 			err = errors.New("it has no number")

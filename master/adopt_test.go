@@ -254,7 +254,7 @@ func TestHostileOrphans(t *testing.T) {
 		"a file too many":       {with(none, life, life, life, life), "1 files for 0 shards"},
 		"a shard too many":      {with(shards(control.Shard{ID: 1}, control.Shard{ID: 1, Index: 1}), life, life, life, shard), "1 files for 2 shards"},
 		"a file as a shard":     {with(shards(control.Shard{ID: 1}), life, life, life, life), "no socket that was lent"},
-		"a shard alone":         {with(shards(control.Shard{ID: 1}), life, life, life, lone), "SO_REUSEPORT"},
+		"a shard alone":         {with(shards(control.Shard{ID: 1, Index: 1}), life, life, life, lone), "SO_REUSEPORT"},
 		"no listener":           {with(shards(control.Shard{ID: 0}), life, life, life, shard), "listener 0"},
 		"a negative index":      {with(shards(control.Shard{ID: 1, Index: -1}), life, life, life, shard), "shard -1"},
 		"a large index":         {with(shards(control.Shard{ID: 1, Index: 1 << 40}), life, life, life, shard), "shard 1099511627776"},

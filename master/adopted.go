@@ -14,6 +14,7 @@ import (
 
 	"github.com/tined/tined/configs"
 	"github.com/tined/tined/netcore"
+	"github.com/tined/tined/netcore/board"
 )
 
 // misfitRetry is how long the replacement of a child waits after an attempt that has failed.
@@ -92,7 +93,7 @@ func (s *shardSet) adopt(o *orphan) error {
 		l := s.byID(got.id.listener)
 		if l == nil {
 			l = &listener{
-				id: got.id.listener, name: got.name, local: got.local, shared: got.local.Network != "tcp",
+				id: got.id.listener, name: got.name, local: got.local, shared: got.local.Network != "tcp" || got.alone,
 				leaving: true, adopted: true,
 			}
 			s.listeners = append(s.listeners, l)
@@ -124,7 +125,7 @@ func (l *listener) dress(listeners []configs.Listener) {
 		Name: l.name, Backlog: -1, // not known, so that it is set anew
 		Address: configs.Address{Network: l.local.Network, Addr: l.local.Addr, DualStack: l.local.DualStack, Path: l.local.Path},
 	}
-	if l.shared {
+	if l.local.Network != "tcp" {
 		if !l.isBehind(l.local.Path, l.shards[first]) {
 			l.config.Address = configs.Address{} // no client finds it any more
 			return
@@ -158,12 +159,13 @@ func (s *shardSet) complete(slots int) error {
 		if !l.adopted || l.leaving {
 			continue
 		}
+		wanted := slots
 		if l.shared {
-			slots = 1
+			wanted = 1
 		} else if err := netcore.Unsteer(l.shards[slices.IndexFunc(l.shards, func(fd int) bool { return fd >= 0 })]); err != nil {
 			return fmt.Errorf("listen %q: %w", l.name, err)
 		}
-		for i := range max(slots, len(l.shards)) {
+		for i := range max(wanted, len(l.shards)) {
 			if l.shard(i) >= 0 {
 				continue
 			}
@@ -198,6 +200,9 @@ func (s *shardSet) spare() {
 // generationAfter is the number of this master's first generation: above all that are served.
 func (m *master) generationAfter() uint64 {
 	highest := uint64(0)
+	if s := m.succession; s != nil {
+		highest = min(s.bequest.Generation, maxOrphanNumber)
+	}
 	for _, o := range m.orphans {
 		highest = max(highest, o.said.Generation)
 	}
@@ -255,11 +260,26 @@ func (m *master) enterOrphans() {
 
 // enterOrphan makes a life of an orphan, which is this function's.
 func (m *master) enterOrphan(o *orphan) {
-	now := m.now()
 	s := &slot{index: o.index} // of one that drains, and whose place nobody needs
 	if o.index < len(m.slots) {
 		s = m.slots[o.index]
 	}
+	c := m.lifeOf(o, s)
+	m.enterLife(c, o)
+	switch {
+	case c.state == Draining:
+	case s.current == nil:
+		s.current, s.due, s.starts = c, time.Time{}, 1
+	default: // the one before was about to leave
+		before := s.current
+		s.current = c
+		m.dismiss(before)
+	}
+}
+
+// lifeOf makes the books of a life of an orphan, at a place.
+func (m *master) lifeOf(o *orphan, s *slot) *child {
+	now := m.now()
 	c := &child{
 		slot: s, state: Serving, since: now, born: now, served: now, version: o.said.Version, generation: o.said.Generation,
 		leases: leases{held: map[shardID]lease{}}, told: map[string]uint64{}, legacy: legacy{adopted: true}, socketName: o.socket,
@@ -270,14 +290,23 @@ func (m *master) enterOrphan(o *orphan) {
 	for _, shard := range o.shards {
 		c.held[shard.id] = lent
 	}
+	if c.misfit = m.misfitOf(o); c.misfit == "" && !o.said.Accepting {
+		c.misfit = "it has stopped accepting, by an order of the master before"
+	}
+	if o.said.Draining {
+		c.state, c.asked, c.released = Draining, true, true
+		c.due = now.Add(m.config.DrainTimeout + m.bounds.drained)
+	}
+	return c
+}
+
+// enterLife takes the orphan's process, and what it has of the board. It owns the orphan.
+func (m *master) enterLife(c *child, o *orphan) {
 	p := adoptProcess(o, func(event any) { m.post(c, event) }, m.sink.write, m.printed(c))
 	c.proc = p
 	m.lives[c] = struct{}{}
 	m.openLife(c, o.life)
 	o.life = nil
-	if c.misfit = m.misfitOf(o); c.misfit == "" && !o.said.Accepting {
-		c.misfit = "it has stopped accepting, by an order of the master before"
-	}
 	past := o.past
 	o.past = nil
 	m.openPast(past)
@@ -285,17 +314,6 @@ func (m *master) enterOrphan(o *orphan) {
 	m.log.Info("child of an earlier master is taken over", append(c.fields(), zap.String("version", c.version), zap.Uint64("generation", c.generation),
 		zap.Bool("draining", o.said.Draining))...)
 	m.emit(EventAdopted, c, fmt.Sprintf("taken over from an earlier master; it serves generation %d", c.generation))
-	switch {
-	case o.said.Draining:
-		c.state, c.asked, c.released = Draining, true, true
-		c.due = now.Add(m.config.DrainTimeout + m.bounds.drained)
-	case s.current == nil:
-		s.current, s.due, s.starts = c, time.Time{}, 1
-	default: // the one before was about to leave
-		before := s.current
-		s.current = c
-		m.dismiss(before)
-	}
 	for _, r := range o.early {
 		m.handle(c, r)
 	}
@@ -347,6 +365,31 @@ func (m *master) adoptCounters() {
 		}
 		m.counters = segment
 	}
+}
+
+// inheritBoard takes the sums and the shared values of the predecessor over, and its counters if the program has registered the same.
+func (m *master) inheritBoard() {
+	s := m.succession
+	if s == nil {
+		return
+	}
+	if s.past != nil {
+		m.openPast(s.past)
+	}
+	if s.counters != nil {
+		segment, err := m.o.Shared.Resume(s.counters, s.bequest.Counters)
+		if err != nil {
+			m.log.Warn("the shared counters of the version before cannot be taken over; they begin anew", zap.Error(err))
+			_ = s.counters.Close()
+		}
+		m.counters = segment
+	}
+	for _, k := range s.kept {
+		if v := m.o.Shared.Named(k.Name); v != nil && len(k.Text) <= board.MaxValue && k.Revision <= maxOrphanNumber {
+			v.Follow(string(k.Text), k.Revision)
+		}
+	}
+	s.past, s.counters, s.kept = nil, nil, nil
 }
 
 // adoptValues takes the texts of the shared values over: the highest revision wins, and of two texts with one number that this process

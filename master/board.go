@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tined/tined/netcore/board"
+	"github.com/tined/tined/netcore/control"
 )
 
 // Every life has a segment of its own on the board, which the master makes before the start, and reads whenever it likes. When the life is
@@ -122,10 +123,32 @@ func (m *master) foldBoard(c *child) {
 		return
 	}
 	if c.proc != nil && m.past != nil {
-		m.past.Add(c.life.Sums())
+		m.sumUp(c)
 	}
 	_ = c.life.Close() // there is nothing in it that could be lost
 	c.life = nil
+}
+
+// sumUp adds what a life has counted to the past. After an upgrade that is the successor's to do, which sees the same memory.
+func (m *master) sumUp(c *child) {
+	if m.succession.pending() { // the predecessor writes there, and nobody else may: what few lives of a trial have counted is lost with them
+		return
+	}
+	u := m.upgrading
+	if u == nil || !u.claimed {
+		m.past.Add(c.life.Sums())
+		return
+	}
+	if u.confirmed {
+		u.ended.Merge(c.life.Sums())
+	}
+	summed := !u.confirmed || u.left
+	if summed {
+		m.past.Add(c.life.Sums())
+	}
+	if !u.left {
+		u.conn.Send(&control.LifeOver{Pid: c.proc.Pid(), Summed: summed})
+	}
 }
 
 // closeBoard gives back all memory of the board. The children keep theirs.
@@ -168,6 +191,9 @@ func (m *master) totals() Numbers {
 	}
 	if m.past != nil {
 		all.Merge(m.past.Sums())
+	}
+	if s := m.succession; s != nil && s.confirmed {
+		all.Merge(s.sums())
 	}
 	n.sum(all)
 	return n

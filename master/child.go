@@ -103,9 +103,15 @@ type child struct {
 	committing uint64    // the one that it was told to commit, and has not answered; 0: none
 	owed       time.Time // when the oldest order of a life in service must have been answered; zero: it owes nothing
 
+	pausing bool // it was told to stop accepting, for an upgrade
+	paused  bool // it has
+	revoked int  // orders to stop accepting that were taken back before it had answered
+	resumes int  // orders to accept again that it has not acknowledged
+
 	leases
 	lifeBoard
 	lifeHealth
+	lifeHandoff
 
 	legacy
 
@@ -171,6 +177,7 @@ func (m *master) handle(c *child, event any) {
 			return
 		}
 		m.enter(c, Proved, 0)
+		m.hasProved(c)
 		m.admit()
 	case undelivery:
 		if c.state != Ending {
@@ -224,7 +231,14 @@ func (m *master) hear(c *child, message control.Message) {
 		m.hasLent(c)
 	case *control.Returned:
 		m.hasReturned(c)
+	case *control.Paused:
+		m.hasPaused(c)
 	case *control.Accepting:
+		if c.resumes > 0 {
+			c.resumes--
+			m.answered(c)
+			return
+		}
 		if c.state == Draining { // it crossed the order to drain, or its own news of it
 			c.served = m.now()
 			return
@@ -232,6 +246,7 @@ func (m *master) hear(c *child, message control.Message) {
 		if m.expect(c, message, Admitting) {
 			c.served = m.now()
 			m.enter(c, Serving, 0)
+			m.pauseYielded(c)
 			m.answered(c) // what it owes since its bring-up has a bound now
 			c.slot.fresh = false
 			m.takeOver(c)
@@ -250,6 +265,7 @@ func (m *master) hear(c *child, message control.Message) {
 		}
 		if e.Kind() == control.KindDrained && c.state == Draining && !c.drained {
 			c.drained = true // once: saying it again gives no more time
+			m.handedAll(c)
 			if !m.fast {
 				c.due = m.now().Add(b.exit) // for the program's exit hooks
 			}
@@ -267,6 +283,8 @@ func (m *master) hear(c *child, message control.Message) {
 		m.answerInquiries()
 	case *control.LogDropped:
 		m.lostLines += e.Count
+	case *control.Gave:
+		m.hasGave(c, e)
 	}
 	// Everything else needs no act: Pong, and the Unknown of a later version.
 }
@@ -405,7 +423,7 @@ func (m *master) owes(c *child) {
 // answered notes an answer: what is still owed gets its time anew.
 func (m *master) answered(c *child) {
 	c.owed = time.Time{}
-	if len(c.lends) > 0 || len(c.backs) > 0 || c.committing != 0 {
+	if len(c.lends) > 0 || len(c.backs) > 0 || c.committing != 0 || c.pausing || c.resumes > 0 {
 		m.owes(c)
 	}
 }

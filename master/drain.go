@@ -29,10 +29,20 @@ func (m *master) stop(fast bool) {
 		m.hurry(fast)
 		return
 	}
+	if m.succession.pending() {
+		m.sick("it was told to stop")
+		return
+	}
 	m.log.Info("stopping", zap.Bool("fast", fast), zap.Int("children", len(m.lives)))
 	m.phase, m.fast = stopping, fast
 	m.emit(EventStopping, nil, plural(len(m.lives), "child is", "children are")+" told to drain")
 	m.tellStopping()
+	if u := m.upgrading; u != nil && u.started {
+		m.endSuccessor(u, "the server is stopping")
+	} else if u != nil {
+		m.takeBack(u, "the server is stopping")
+	}
+	m.endBalancing("", errors.New("the server is stopping"))
 	if r := m.reloading; r != nil && !r.decided {
 		m.refuse(r, "the server is stopping")
 	}
@@ -66,15 +76,24 @@ func (m *master) stop(fast bool) {
 	if c := m.house.slot.current; c != nil {
 		m.drain(c, timeout, bound)
 	}
+	if fast {
+		m.hurryPredecessor()
+	}
 	m.closeShards()
 	m.finish()
 }
 
-// dismiss drains a life that others have taken the place of. It is not urgent: connections on which nothing goes on are not closed under a
-// request that may be on its way, but with the answer to their next one, if it comes within half the time.
+// dismiss drains a life that others have taken the place of, and that gives its connections to them (handoff.go). It is not urgent: what
+// cannot move, or finds nobody who takes it, is not closed under a request that may be on its way, but with the answer to its next one, if
+// it comes within half the time.
 func (m *master) dismiss(c *child) {
 	timeout := m.config.DrainTimeout
-	m.drainPatiently(c, timeout, timeout/2, timeout+m.bounds.drained)
+	var channels []int
+	if c.state == Admitting || c.state == Serving || c.state == Draining {
+		channels = m.channelsTo(m.takersOf(c))
+	}
+	m.drainGiving(c, timeout, timeout/2, timeout+m.bounds.drained, m.listenerIDs(), channels...)
+	closeFds(channels)
 }
 
 func (m *master) drain(c *child, timeout, bound time.Duration) {
@@ -119,6 +138,9 @@ func (m *master) hurry(fast bool) {
 	if c := m.house.slot.current; c != nil {
 		hurry(c)
 	}
+	if kill || fast {
+		m.hurryPredecessor()
+	}
 	if !kill && fast {
 		m.log.Info("stopping fast", zap.Int("children", len(m.lives)))
 	}
@@ -141,9 +163,10 @@ func (m *master) closeShards() {
 	m.shards.close() // children hold duplicates at most: what is lent is forgotten with them
 }
 
-// finish ends the loop once the last child is gone.
+// finish ends the loop once the last child is gone, and with it what is left of the version before: a supervisor takes the end of the master
+// for that of the server, and would end a predecessor in the middle of what it finishes.
 func (m *master) finish() {
-	if m.phase == stopping && len(m.lives) == 0 && m.house.slot.current == nil && !m.busy {
+	if m.phase == stopping && len(m.lives) == 0 && m.house.slot.current == nil && !m.busy && !m.recalling && (m.upgrading == nil || m.departed()) && !m.preceded() {
 		m.finished = true
 	}
 }

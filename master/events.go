@@ -13,26 +13,30 @@ import (
 
 // Kinds of events, in the order of a server's life.
 const (
-	EventServing      = "serving"       // the start is over
-	EventStopping     = "stopping"      // a stop has begun
-	EventReloaded     = "reloaded"      // a generation is committed
-	EventRefused      = "refused"       // a reload changed nothing
-	EventScaled       = "scaled"        // the number of children is another
-	EventChildServing = "child_serving" // a child accepts
-	EventChildEnded   = "child_ended"   // a life is over
-	EventChildHung    = "child_hung"    // a loop does not turn
-	EventChildHeavy   = "child_heavy"   // a child is above its memory limit
-	EventCrashLoop    = "crash_loop"    // a child's next start waits
-	EventLent         = "lent"          // a sibling takes a child's shards
-	EventReturned     = "returned"      // they are back
-	EventAdopted      = "adopted"       // a child of an earlier master is taken over
-	EventUnreachable  = "unreachable"   // one does not answer
-	EventLogLevel     = "log_level"     // the operator has set it
-	EventWorkers      = "workers"       // the operator has set their numbers
-	EventLogsReopened = "logs_reopened"
-	EventRestarting   = "restarting" // a child gets a successor
-	EventChore        = "chore"      // a chore of the housekeeper has failed
-	EventGap          = "gap"        // made for one reader: it has missed some
+	EventServing       = "serving"        // the start is over
+	EventStopping      = "stopping"       // a stop has begun
+	EventReloaded      = "reloaded"       // a generation is committed
+	EventRefused       = "refused"        // a reload changed nothing
+	EventScaled        = "scaled"         // the number of children is another
+	EventUpgrade       = "upgrade"        // an upgrade has come one step further
+	EventUpgradeFailed = "upgrade_failed" // one has not come about
+	EventChildServing  = "child_serving"  // a child accepts
+	EventChildEnded    = "child_ended"    // a life is over
+	EventChildHung     = "child_hung"     // a loop does not turn
+	EventChildHeavy    = "child_heavy"    // a child is above its memory limit
+	EventCrashLoop     = "crash_loop"     // a child's next start waits
+	EventLent          = "lent"           // a sibling takes a child's shards
+	EventReturned      = "returned"       // they are back
+	EventAdopted       = "adopted"        // a child of an earlier master is taken over
+	EventUnreachable   = "unreachable"    // one does not answer
+	EventLogLevel      = "log_level"      // the operator has set it
+	EventWorkers       = "workers"        // the operator has set their numbers
+	EventLogsReopened  = "logs_reopened"
+	EventRestarting    = "restarting" // a child gets a successor
+	EventMoved         = "moved"      // a child that has left had handed connections over
+	EventBalanced      = "balanced"   // connections have moved between children that stay
+	EventChore         = "chore"      // a chore of the housekeeper has failed
+	EventGap           = "gap"        // made for one reader: it has missed some
 )
 
 const (
@@ -165,8 +169,10 @@ func (o *operator) events(w http.ResponseWriter, r *http.Request) {
 		case <-more:
 		case <-r.Context().Done():
 			return
-		case <-o.m.done:
+		case <-o.left: // who follows finds the events to come at the other master
 			ended = true // what came last is still to be told
+		case <-o.m.done:
+			ended = true
 		}
 	}
 }

@@ -26,10 +26,11 @@ type fakeProcess struct {
 	sent     []control.Message
 	killed   []syscall.Signal
 	released bool
+	handoffEnds
 }
 
 func (p *fakeProcess) Pid() int                           { return p.pid }
-func (p *fakeProcess) Send(m control.Message, fds ...int) { p.sent = append(p.sent, m) }
+func (p *fakeProcess) Send(m control.Message, fds ...int) { p.sent = append(p.sent, m); p.keep(m, fds) }
 func (p *fakeProcess) Kill(s syscall.Signal)              { p.killed = append(p.killed, s) }
 func (p *fakeProcess) Release()                           { p.released = true }
 func (p *fakeProcess) sentKinds() (kinds []control.Kind) {
@@ -615,7 +616,7 @@ func TestSignalsWithoutEffectSayWhy(t *testing.T) {
 	for _, s := range []os.Signal{syscall.SIGUSR2, syscall.SIGUSR1} {
 		f.onSignal(s)
 	}
-	for _, part := range []string{"upgrade is not available", "log files are reopened"} {
+	for _, part := range []string{"the upgrade has not come about", "log files are reopened"} {
 		if !f.logged(part) {
 			t.Errorf("%q is not logged", part)
 		}

@@ -197,7 +197,7 @@ func (m *master) houseSocket() error {
 	if s.socket != nil || m.runtime == nil {
 		return nil
 	}
-	if m.runtime.answers(socketOfHousekeeper) {
+	if m.succession.pending() || m.runtime.answers(socketOfHousekeeper) { // before Ready the chores are the predecessor's
 		return errOrphan
 	}
 	socket, err := m.runtime.socket(socketOfHousekeeper)
@@ -406,6 +406,10 @@ func (m *master) housePrepared(c *child, e *control.Prepared) {
 	if m.house.vote != nil {
 		m.leadHousekeeper()
 		m.weigh()
+		return
+	}
+	if c.state > Serving { // it drains, and what it was asked for may have been refused since
+		c.prepared = 0
 		return
 	}
 	m.commitHousekeeper(c)

@@ -54,6 +54,9 @@ func (m *master) settle() {
 	}
 	m.closeLeft()
 	m.advanceScale()
+	m.advanceUpgrade()
+	m.advanceSuccession()
+	m.checkYielded()
 }
 
 // wants are the shards that c should hold, in a fixed order; nil when c takes none.
@@ -240,7 +243,7 @@ func (m *master) assignKeepers() {
 			}
 			continue
 		}
-		if s.keeper != nil && s.keeper.keeps() {
+		if s.keeper != nil && s.keeper.keeps() && !m.yielded(s.keeper) {
 			continue
 		}
 		s.keeper = m.chooseKeeper(s)
@@ -254,7 +257,7 @@ func (m *master) assignKeepers() {
 // needsKeeper: connections of the slot's shards would wait too long, or for ever, without one.
 func (m *master) needsKeeper(s *slot, now time.Time) bool {
 	switch {
-	case m.phase != serving:
+	case m.phase != serving && !m.succession.onProbation(), m.yielded(s):
 		return false
 	case s.retiring:
 		return !s.gone
@@ -291,7 +294,7 @@ func (m *master) chooseKeeper(of *slot) *slot {
 	}
 	var best *slot
 	for _, s := range m.slots {
-		if s != of && s.keeps() && (best == nil || kept[s] < kept[best]) {
+		if s != of && s.keeps() && !m.yielded(s) && (best == nil || kept[s] < kept[best]) {
 			best = s
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -42,10 +43,18 @@ type Options struct {
 	// Host, if not nil, is a child's main function, and makes this a single process: it runs on a goroutine, once, instead of children
 	// in processes of their own. It takes its control channel over and returns the exit status.
 	Host func(index int, conn *control.Conn) int
+	// Init is the channel to the process that supervises the masters, for the next one; nil: there is none. Promote tells it by the channel
+	// that the calling process is the master.
+	Init    *os.File
+	Promote func(channel *os.File) error
+	// Executable is the absolute path of what an upgrade executes if nobody names another: what this process was started by.
+	Executable string
 	// Stdout takes the start line and access logs, Stderr diagnostics and the log; nil is the
 	// process's own.
 	Stdout, Stderr io.Writer
 
+	flip       flip              // nil: this process cannot be upgraded
+	succession *succession       // nil: no upgrade has started this process
 	supervisor map[string]string // what the process that started this one has said in the environment (systemd.go)
 }
 
@@ -61,22 +70,63 @@ func Run(o Options) int {
 	o.supervisor = takeSupervisorEnv()
 	signals := make(chan os.Signal, 16)
 	defer catchSignals(signals)()
+	if err := o.begin(); err != nil {
+		fmt.Fprintf(o.Stderr, "%s: %v\n", o.Name, err)
+		return exitRefused
+	}
 	config, sources, diagnostics := resolve(o)
 	for _, d := range diagnostics {
 		fmt.Fprintln(o.Stderr, d)
 	}
 	if diagnostics.HasErrors() {
-		tellRefused(o.supervisor, firstError(diagnostics))
+		o.refused("the new version refuses the configuration: " + firstError(diagnostics))
 		return exitRefused
 	}
 	m, err := open(o, config, sources)
 	if err != nil {
 		fmt.Fprintln(o.Stderr, err)
-		tellRefused(o.supervisor, err.Error())
+		o.refused(err.Error())
 		return exitRefused
 	}
 	m.signals = signals
 	return m.run()
+}
+
+// begin finds out how this process was started, and takes over what an upgrade has passed on.
+func (o *Options) begin() error {
+	if o.Host != nil {
+		return nil
+	}
+	upgraded := Upgraded()
+	f, envelope, err := newFlip()
+	switch {
+	case err != nil && upgraded:
+		return err
+	case err != nil: // it serves as well as any other, and says why it cannot be upgraded when somebody wants to
+		return nil
+	}
+	o.flip = f
+	if envelope == nil {
+		return nil
+	}
+	conn, err := control.Passed(envelope)
+	if err != nil {
+		return err
+	}
+	if o.succession, err = claim(conn, o.Version, o.Executable); err != nil {
+		return err
+	}
+	o.supervisor = o.succession.supervisorEnv()
+	return nil
+}
+
+// refused tells those who wait for this start, beside stderr, that it has come to nothing.
+func (o *Options) refused(why string) {
+	if o.succession != nil {
+		o.succession.refuse(why)
+		return
+	}
+	tellRefused(o.supervisor, strings.TrimPrefix(why, "the new version refuses the configuration: "))
 }
 
 func (o Options) withDefaults() Options {
@@ -125,6 +175,16 @@ type master struct {
 	lastReload     *Reload         // nil: there was none
 	scaling        []func(error)   // wait for the number of children
 
+	flip        flip        // nil: this process cannot be upgraded
+	upgrading   *upgrading  // nil: no upgrade goes on
+	lastUpgrade *Upgrade    // that has not come about; nil: none
+	succession  *succession // nil: there is no predecessor (any more)
+	previous    previous    // zero: no upgrade has led to this process
+	identity    string      // of this process's executable
+	parent      int         // the process that has started this one
+	parentGone  bool        // tableflip has been told that this process is ready, and its parent, if it was a master, has gone
+	recalling   bool        // children of the other master are being called
+
 	orphans         []*orphan // of a dead master, until they are lives
 	missed          []missed  // likewise, which could not be taken over
 	firstGeneration uint64    // that this master has begun with
@@ -161,6 +221,7 @@ type master struct {
 	level      string          // of the log, likewise; "": nothing
 	feed       feed            // any goroutine
 	health     health          // at the last looks
+	balancer   balancer        // of connections between children
 	admissions bool            // the start's gate is open: who is proved may accept
 
 	supervision *supervision // nil: no supervisor wants to know
@@ -206,7 +267,10 @@ func (m *master) do(f func()) bool {
 // run is the loop, and after it the end. Each turn takes one event; due times follow.
 func (m *master) run() int {
 	m.enterOrphans()
-	go m.operator.serve()
+	if m.succession == nil {
+		go m.operator.serve()
+	}
+	m.hearPredecessor()
 	m.watchValues()
 	m.prepare()
 	timer := time.NewTimer(0)
@@ -266,6 +330,8 @@ func (m *master) tick() time.Duration {
 	vote := m.checkReload(now)
 	adopted := m.checkAdopted(now)
 	house := m.keepHouse(now)
+	handoff, balance := m.checkHandoff(now), m.checkBalance(now)
+	upgrade, succession := m.checkUpgrade(now), m.checkSuccession(now)
 	m.settle()
 	if !m.busyDue.IsZero() && !m.busyDue.After(now) {
 		m.log.Warn("the program's hook in the master does not return; it is not waited for")
@@ -296,6 +362,10 @@ func (m *master) tick() time.Duration {
 	sooner(vote)
 	sooner(adopted)
 	sooner(house)
+	sooner(upgrade)
+	sooner(succession)
+	sooner(handoff)
+	sooner(balance)
 	for _, s := range m.slots {
 		sooner(s.due)
 		if m.phase == serving && s.keeper == nil && !s.dark.IsZero() && s.darkUntil().After(now) {
@@ -320,11 +390,13 @@ func (m *master) tick() time.Duration {
 func (m *master) end() int {
 	m.cancel()
 	m.abandon()
+	m.farewell()
 	m.shards.close()
 	m.runtime.close()
 	close(m.done)
 	close(m.stopped)
 	m.operator.close()
+	m.succession.release(m.bounds.fast)
 	for _, s := range m.slots {
 		_ = s.socket.Close()
 	}

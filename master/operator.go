@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -28,7 +29,7 @@ const (
 	operatorEndBound = time.Second
 	// apiVersion is that of the interface, in every answer's field Tined-API. The first number is that of the paths; the second grows with
 	// every operation, key or parameter that is added.
-	apiVersion = "1.1"
+	apiVersion = "1.2"
 )
 
 // operator serves HTTP on the control socket. Its handlers run on goroutines of their own and
@@ -38,12 +39,17 @@ type operator struct {
 	listener net.Listener
 	server   *http.Server
 	bound    time.Duration // for a body
+	left     chan struct{} // closed when another master answers here
+	silent   sync.Map      // of net.Conn: those that have asked for nothing yet
 
 	// What a test replaces: the loop's acts.
 	reload  func(by string, done func(*Reload))
 	plan    func(done func(*Plan))
 	scale   func(children int, by string, done func(error))
 	restart func(index int, by string, done func(error))
+
+	upgrade, rollback func(by string, request UpgradeRequest, follow func(UpgradeProgress))
+	balance           func(by string, done func(Balance, error))
 }
 
 // operation is one thing that the operator may ask for.
@@ -58,12 +64,16 @@ type errorReply struct {
 }
 
 func newOperator(m *master) *operator {
-	o := &operator{m: m, bound: operatorReadBound, reload: m.reload, plan: m.plan, scale: m.scale, restart: m.restart}
+	o := &operator{
+		m: m, bound: operatorReadBound, left: make(chan struct{}), reload: m.reload, plan: m.plan, scale: m.scale, restart: m.restart,
+		upgrade: m.upgrade, rollback: m.rollback, balance: m.balance,
+	}
 	if m.runtime != nil {
 		o.listener = m.runtime.listener
 	}
 	o.server = &http.Server{
 		Handler: o.handler(), ReadHeaderTimeout: operatorReadBound, IdleTimeout: operatorIdleBound, ErrorLog: zap.NewStdLog(m.log),
+		ConnState:   o.watch,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return withPeer(ctx, peerOf(c)) },
 	}
 	return o
@@ -78,6 +88,9 @@ func (o *operator) operations() []operation {
 		{"POST", "/v1/children/{index}/restart", nil, o.restartChild},
 		{"POST", "/v1/reload", nil, o.reloadNow},
 		{"GET", "/v1/plan", nil, o.planNow},
+		{"POST", "/v1/upgrade", nil, o.upgradeNow},
+		{"POST", "/v1/rollback", nil, o.rollbackNow},
+		{"POST", "/v1/balance", nil, o.balanceNow},
 		{"GET", "/v1/workers", nil, o.workers},
 		{"PUT", "/v1/workers", nil, o.setWorkers},
 		{"GET", "/v1/log-level", nil, o.logLevel},
@@ -208,14 +221,14 @@ func (o *operator) stop(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	if !request.Wait {
-		reply(w, http.StatusAccepted, StopReply{stopping.String()})
+		reply(w, http.StatusAccepted, StopReply{stopping.String(), os.Getpid()})
 		return
 	}
 	// The answer means that a new master can start: so it comes after the control socket has gone
 	// (FACTS 29), not after the last child.
 	select {
 	case <-o.m.stopped:
-		reply(w, http.StatusOK, StopReply{"stopped"})
+		reply(w, http.StatusOK, StopReply{"stopped", os.Getpid()})
 	case <-r.Context().Done():
 	}
 }
@@ -276,6 +289,9 @@ func decode(body io.Reader, into any) error {
 
 // inWords says what a field must be.
 func inWords(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"

@@ -11,7 +11,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // StopRequest is the body of POST /v1/stop; an empty body is the zero value.
@@ -26,6 +30,8 @@ type StopRequest struct {
 type StopReply struct {
 	// State is stopping, or stopped when Wait was asked for.
 	State string `json:"state"`
+	// Pid is the master's, whose process ends in the next moment when State is stopped.
+	Pid int `json:"pid"`
 }
 
 // WaitRequest is the body of what may be waited for; an empty body is the zero value.
@@ -75,10 +81,38 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, s)
 }
 
-// Stop stops the master. With Wait it returns after the end. Errors: as Status.
+// Stop stops the master. With Wait it returns after the end, that of its process included: a supervisor that learns of the end by this
+// command, as systemd does, kills what it still finds. Errors: as Status.
 func (c *Client) Stop(ctx context.Context, r StopRequest) (*StopReply, error) {
 	reply := new(StopReply)
-	return reply, c.call(ctx, http.MethodPost, "/v1/stop", r, reply)
+	if err := c.call(ctx, http.MethodPost, "/v1/stop", r, reply); err != nil {
+		return nil, err
+	}
+	if r.Wait && reply.Pid > 0 && reply.Pid != os.Getpid() { // a program may stop the master that it is
+		if process, err := unix.PidfdOpen(reply.Pid, 0); err == nil {
+			gone(process, endBound)
+			_ = unix.Close(process)
+		}
+	}
+	return reply, nil
+}
+
+// endBound is how long a master's process may take to its end once it has answered. It is a matter of milliseconds, unless the socket leads
+// into a container, whose process numbers mean others here.
+const endBound = 2 * time.Second
+
+// gone waits for the end of a process.
+func gone(process int, bound time.Duration) {
+	for until := time.Now().Add(bound); ; {
+		left := time.Until(until)
+		if left <= 0 {
+			return
+		}
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if !errors.Is(err, syscall.EINTR) {
+			return
+		}
+	}
 }
 
 // Children asks for the children. Errors: as Status.
@@ -119,6 +153,59 @@ func (c *Client) Reload(ctx context.Context) (*Reload, error) {
 func (c *Client) StartReload(ctx context.Context) (*StateReply, error) {
 	reply := new(StateReply)
 	return reply, c.call(ctx, http.MethodPost, "/v1/reload", WaitRequest{}, reply)
+}
+
+// Upgrade puts another image of the program in the server's place and calls take with each piece of news, the last of which has the outcome.
+// It returns the outcome, refused or not, or take's error. Without an outcome, when the stream has ended before it since the master that
+// was asked is gone, it returns nil: the master that is there then knows more. Errors: as Status.
+func (c *Client) Upgrade(ctx context.Context, r UpgradeRequest, take func(UpgradeProgress) error) (*Upgrade, error) {
+	return c.upgrade(ctx, "/v1/upgrade", r, take)
+}
+
+// Rollback is Upgrade to the executable that served before this one; Binary must be empty.
+func (c *Client) Rollback(ctx context.Context, r UpgradeRequest, take func(UpgradeProgress) error) (*Upgrade, error) {
+	return c.upgrade(ctx, "/v1/rollback", r, take)
+}
+
+func (c *Client) upgrade(ctx context.Context, target string, r UpgradeRequest, take func(UpgradeProgress) error) (*Upgrade, error) {
+	r.Wait = true
+	response, err := c.send(ctx, http.MethodPost, target, r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		_, err := c.read(response)
+		outcome := new(Upgrade)
+		if refused, ok := errors.AsType[*RefusedError](err); !ok || json.Unmarshal(refused.body, outcome) != nil || outcome.At.IsZero() {
+			return nil, err
+		}
+		return outcome, take(UpgradeProgress{At: outcome.At, Text: failedText(outcome.Reason), Outcome: outcome})
+	}
+	for d := json.NewDecoder(response.Body); ; {
+		var p UpgradeProgress
+		if err := d.Decode(&p); err != nil {
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("control socket %s: %w", c.path, ctx.Err())
+			}
+			return nil, nil // however a stream ends that has no outcome
+		}
+		if err := take(p); err != nil {
+			return p.Outcome, err
+		}
+		if p.Outcome != nil {
+			return p.Outcome, nil
+		}
+	}
+}
+
+// failedText is the last piece of news of an upgrade that has not come about.
+func failedText(reason string) string { return "failed: " + reason }
+
+// Balance moves idle connections from children that have many to those that have few, and returns when they are there. Errors: as Status.
+func (c *Client) Balance(ctx context.Context) (*Balance, error) {
+	reply := new(Balance)
+	return reply, c.call(ctx, http.MethodPost, "/v1/balance", nil, reply)
 }
 
 // Plan asks what a reload would do. Errors: as Status.

@@ -51,6 +51,9 @@ type acts struct {
 	plan    *Plan
 	err     error
 	asked   chan string // what was asked, in words
+
+	upgrade func(follow func(UpgradeProgress)) // what an upgrade brings at once
+	balance Balance
 }
 
 func (a *acts) into(m *master) {
@@ -70,6 +73,17 @@ func (a *acts) into(m *master) {
 	m.operator.scale = func(children int, by string, done func(error)) {
 		a.asked <- fmt.Sprintf("scale to %d by %s", children, by)
 		answer(done)
+	}
+	change := func(what string) func(string, UpgradeRequest, func(UpgradeProgress)) {
+		return func(by string, r UpgradeRequest, follow func(UpgradeProgress)) {
+			a.asked <- fmt.Sprintf("%s to %q by %s, canary %s, timeout %s", what, r.Binary, by, millisOrNone(r.CanaryMillis), millisOrNone(r.TimeoutMillis))
+			a.upgrade(follow)
+		}
+	}
+	m.operator.upgrade, m.operator.rollback = change("upgrade"), change("rollback")
+	m.operator.balance = func(by string, done func(Balance, error)) {
+		a.asked <- "balance by " + by
+		done(a.balance, a.err)
 	}
 	m.operator.restart = func(index int, by string, done func(error)) {
 		a.asked <- fmt.Sprintf("restart %d by %s, wait %t", index, by, done != nil)
@@ -124,6 +138,15 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"POST", "/v1/reload", `{"wait":`, 400, "ends too early"},
 		{"POST", "/v1/reload", `wait=true`, 400, "is not JSON"},
 		{"POST", "/v1/reload", long, 413, "longer than 1048576 bytes"},
+		{"POST", "/v1/upgrade", `{"binary": "tined"}`, 400, `upgrade: binary cannot be \"tined\"; write an absolute path`},
+		{"POST", "/v1/upgrade", `{"canary": "5s"}`, 400, "known are wait, binary, canary_millis, timeout_millis"},
+		{"POST", "/v1/upgrade", `{"canary_millis": -1}`, 400, "upgrade: canary_millis cannot be -1; write a whole number from 0 to 1800000"},
+		{"POST", "/v1/upgrade", `{"canary_millis": "5s"}`, 400, "canary_millis must be a whole number, and is a string"},
+		{"POST", "/v1/upgrade", `{"timeout_millis": 0}`, 400, "timeout_millis cannot be 0; write a whole number from 1 to 3600000"},
+		{"POST", "/v1/rollback", `{"timeout_millis": 3600001}`, 400, "rollback: timeout_millis cannot be 3600001"},
+		{"POST", "/v1/rollback", `{"binary": "/usr/bin/tined"}`, 400, "cannot be set"},
+		{"GET", "/v1/upgrade", "", 405, "use POST"},
+		{"POST", "/v1/balance", `{"wait": true}`, 400, "there are none"},
 		{"POST", "/v1/stop", `{"fats": true}`, 400, "known are wait, fast"},
 		{"PUT", "/v1/children", ``, 400, "count is needed"},
 		{"PUT", "/v1/children", `{"count": null}`, 400, "count is needed"},
@@ -460,11 +483,12 @@ func TestOperationsAreDescribed(t *testing.T) {
 
 	// What is sent and taken has the keys that the document says.
 	for name, value := range map[string]any{
-		"Error": errorReply{}, "State": StateReply{}, "WaitRequest": WaitRequest{}, "StopRequest": StopRequest{}, "Status": Status{},
+		"Error": errorReply{}, "State": StateReply{}, "WaitRequest": WaitRequest{}, "StopRequest": StopRequest{}, "StopReply": StopReply{}, "Status": Status{},
 		"Overrides": Overrides{}, "Listener": ListenerStatus{}, "Child": ChildStatus{}, "Children": Children{}, "Numbers": Numbers{},
 		"Latency": Latency{}, "Change": configs.Change{}, "Reload": Reload{}, "RefusedReload": refusedReload{}, "Plan": Plan{},
 		"Workers": Workers{}, "WorkersRequest": WorkersRequest{}, "LogLevel": LogLevel{}, "LogLevelRequest": LogLevelRequest{}, "Event": Event{},
-		"Housekeeper": HousekeeperStatus{}, "Chore": ChoreStatus{},
+		"UpgradeRequest": UpgradeRequest{}, "UpgradeProgress": UpgradeProgress{}, "Upgrade": Upgrade{}, "RefusedUpgrade": refusedUpgrade{},
+		"Predecessor": Predecessor{}, "Balance": Balance{}, "Housekeeper": HousekeeperStatus{}, "Chore": ChoreStatus{},
 	} {
 		var documented []string
 		for key := range document.Components.Schemas[name].Properties {

@@ -65,6 +65,7 @@ type running struct {
 	outbox  chan outgoing
 	queued  atomic.Int64 // messages of the outbox that are not sent; after a failure it stays above 0
 	release sync.Once
+	sent    chan struct{} // closed when nothing is sent any more, for finish; nil where nobody waits for that
 }
 
 type outgoing struct {
@@ -209,6 +210,9 @@ func (r *running) receive(log func(*control.Log)) {
 }
 
 func (r *running) send() {
+	if r.sent != nil {
+		defer close(r.sent)
+	}
 	failed := false
 	for o := range r.outbox {
 		if !failed {
@@ -225,6 +229,20 @@ func (r *running) send() {
 			r.queued.Add(-1)
 		}
 	}
+}
+
+// finish is Release once all that was queued is sent, or cannot be, or the bound has passed. Nothing may be sent after it.
+func (r *running) finish(bound time.Duration) {
+	r.release.Do(func() {
+		close(r.outbox)
+		timer := time.NewTimer(bound)
+		defer timer.Stop()
+		select {
+		case <-r.sent:
+		case <-timer.C:
+		}
+		_ = r.conn.Close()
+	})
 }
 
 func (r *running) Pid() int { return r.process.Pid }

@@ -374,7 +374,7 @@ func TestReopenLogs(t *testing.T) {
 	h.signals <- syscall.SIGUSR2
 	eventually(t, func() bool {
 		l, _ := os.ReadFile(config.Log.File)
-		return strings.Contains(string(l), "the reload is refused") && strings.Contains(string(l), "upgrade is not available")
+		return strings.Contains(string(l), "the reload is refused") && strings.Contains(string(l), "the upgrade has not come about")
 	})
 }
 

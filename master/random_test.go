@@ -18,6 +18,7 @@ import (
 
 	"github.com/tined/tined/configs"
 	"github.com/tined/tined/netcore"
+	"github.com/tined/tined/netcore/board"
 	"github.com/tined/tined/netcore/control"
 )
 
@@ -84,6 +85,7 @@ type logFile struct {
 type modelOrder struct {
 	message control.Message
 	files   []uint64
+	taker   *modelChild // at the other end of a Give's channel
 }
 
 func (p *modelChild) Pid() int { return p.pid }
@@ -98,8 +100,11 @@ func (p *modelChild) Send(m control.Message, fds ...int) {
 	if s := p.life.slot; m.Kind() == control.KindDrain && s.retiring && p.w.phase != stopping && p.life.state == Serving {
 		p.w.checkHandedOver(p)
 	}
-	if m.Kind() == control.KindInject {
+	switch m.Kind() {
+	case control.KindInject:
 		p.w.proofs++
+	case control.KindTake, control.KindGive, control.KindDrain:
+		p.w.checkChannel(p, &o)
 	}
 	p.inbox = append(p.inbox, o)
 	p.w.note("   to %s: %s", p, describeMessage(m))
@@ -153,9 +158,10 @@ type world struct {
 	children map[*child]*modelChild
 	order    []*modelChild // living, in order of birth
 	pids     int
-	proofs   int        // requests of the master's own that are on their way; their real outcome is not listened to
-	read     []func()   // readings that have come back to the loop
-	reader   *reloading // whose is the last of them
+	proofs   int           // requests of the master's own that are on their way; their real outcome is not listened to
+	read     []func()      // readings that have come back to the loop
+	reader   *reloading    // whose is the last of them
+	took     []*modelChild // have got the other ends of channels that no giver has yet
 
 	digests  map[uint64]string // of generations that a child has committed
 	wanted   int               // number of children
@@ -247,15 +253,17 @@ func newWorld(t testing.TB, c chance) *world {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	w := &world{t: t, c: c, clock: time.Unix(1_000_000, 0), dir: dir, children: map[*child]*modelChild{}, digests: map[uint64]string{}}
+	var free []int
 	for range 2 { // addresses that are free now; a reload that finds one taken is refused, as it should be
 		fd, err := netcore.Listen(endpoint(testConfig(dir).Listeners[0].Address), netcore.ListenOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		local, _ := netcore.Local(fd)
-		_ = netcore.Close(fd)
+		free = append(free, fd)
 		w.ports = append(w.ports, local.Addr.String())
 	}
+	closeFds(free) // not before there are two: they would be the same
 	o := Options{Version: "v0", Path: filepath.Join(dir, "test.hcl"), Stdout: io.Discard, Stderr: io.Discard,
 		Schema: &configs.Schema{Modules: []configs.BlockSpec{{Name: "sweeper", Chores: true}}}}.withDefaults()
 	w.master = &master{o: o}
@@ -361,6 +369,11 @@ func (w *world) checkDescriptors() {
 // follow does what the loop does after every event, and checks what has to hold. It says when the next thing will be due.
 func (w *world) follow() time.Duration {
 	w.t.Helper()
+	for _, p := range w.order { // loops turn
+		if life := p.life.life; life != nil && !p.exited {
+			life.Set(board.WordHeartbeat, w.clock.UnixNano())
+		}
+	}
 	w.tick()
 	w.tidyDue = time.Time{} // to collect garbage takes real time
 	next := w.tick()
@@ -450,11 +463,18 @@ func (w *world) obey(p *modelChild) (answers []control.Message) {
 		w.follow()
 	case *control.Accept:
 		p.accepting = true
+		w.connect(p)
 		return []control.Message{&control.Accepting{}}
 	case *control.Drain:
 		if !p.draining {
-			return w.drains(p)
+			answers = w.drains(p)
 		}
+		if len(o.files) > 0 && w.c.pick(3) > 0 { // its takers go before it has given all
+			answers = append(answers, &control.Gave{Count: w.c.pick(9), Broken: "end of the channel"})
+		}
+		return answers
+	case *control.Give:
+		return w.gives(p, m, o.taker)
 	case *control.ReopenLogs:
 		for _, l := range []*logFile{&p.writes, &p.log} {
 			if i := slices.Index(m.Files, l.name); i >= 0 {
@@ -472,6 +492,60 @@ func (w *world) obey(p *modelChild) (answers []control.Message) {
 		return []control.Message{&control.Pong{}}
 	}
 	return nil
+}
+
+// checkChannel: those who take serve and stay, and every channel has two ends.
+func (w *world) checkChannel(p *modelChild, o *modelOrder) {
+	c := p.life
+	switch m := o.message.(type) {
+	case *control.Take:
+		if len(o.files) != 1 || c.state != Serving || c.asked || c.slot.retiring || c.slot.current != c || w.phase == stopping {
+			w.fatal("%s is to take: %+v", p, c)
+		}
+		w.took = append(w.took, p)
+	case *control.Give:
+		if len(o.files) != 1 || len(w.took) != 1 || w.took[0] == p || c.state != Serving || m.Count < 1 || len(m.Listeners) == 0 {
+			w.fatal("%s is to give to %v: %+v", p, w.took, m)
+		}
+		o.taker, w.took = w.took[0], nil
+	case *control.Drain:
+		if len(o.files) != len(w.took) || len(o.files) > 0 && (w.phase == stopping || slices.Contains(w.took, p)) {
+			w.fatal("%s is to drain to %v with %d channels", p, w.took, len(o.files))
+		}
+		w.took = nil
+	}
+}
+
+// connect lets clients come and go.
+func (w *world) connect(p *modelChild) {
+	if p.life.life != nil {
+		p.life.life.Set(board.WordPid, int64(p.pid))
+		p.life.life.Set(board.WordConnections, []int64{0, 3, 100, 5000}[w.c.pick(4)])
+	}
+}
+
+// gives is what a child does that is to give connections away while it serves: all, some, or none of them, or nothing at all.
+func (w *world) gives(p *modelChild, m *control.Give, taker *modelChild) []control.Message {
+	answer := &control.Gave{ID: m.ID}
+	switch w.c.pick(5) {
+	case 0:
+		return nil
+	case 1:
+		answer.Broken = "end of the channel"
+	case 2:
+		answer.Count = w.c.pick(m.Count + 1)
+	default:
+		answer.Count = m.Count
+	}
+	from, to := p.life.life, taker.life.life
+	if answer.Count = min(answer.Count, from.Gauge(board.WordConnections)); to == nil || taker.exited || taker.killed {
+		answer.Count, answer.Broken = 0, "end of the channel"
+	}
+	if answer.Count > 0 {
+		from.Set(board.WordConnections, from.Get(board.WordConnections)-int64(answer.Count))
+		to.Set(board.WordConnections, to.Get(board.WordConnections)+int64(answer.Count))
+	}
+	return []control.Message{answer}
 }
 
 func (w *world) drains(p *modelChild) []control.Message {
@@ -651,6 +725,9 @@ func (w *world) check() {
 			w.fatal("%s: answered %d times", p.what, p.calls)
 		}
 	}
+	if len(w.took) > 0 {
+		w.fatal("%v take, and nobody gives", w.took)
+	}
 	if w.phase == serving && w.master.children() != w.wanted {
 		w.fatal("%d children, %d are wanted", w.master.children(), w.wanted)
 	}
@@ -799,6 +876,21 @@ func (w *world) step() {
 			w.broken = nil
 		}
 		w.note("starts are refused: %v", w.broken)
+	case what < 99:
+		if w.c.pick(3) == 0 {
+			for _, p := range w.order {
+				if p.accepting {
+					w.connect(p)
+				}
+			}
+		}
+		done := w.promise("balance")
+		w.note("balance")
+		w.balance("test", func(b Balance, err error) {
+			done.calls++
+			w.note("   balance: %+v %v", b, err)
+		})
+		w.follow()
 	default:
 		w.follow()
 	}

@@ -75,7 +75,8 @@ type reloadRequest struct {
 }
 
 // reload reads the configuration anew and brings all children to it, or none. done, if not nil, is called on the loop with the outcome. A
-// reload that is asked for while one goes on comes after it; all that wait for it share it. Owner: the loop.
+// reload that is asked for while one goes on, or while another process takes this one's place, comes after it; all that wait for it share
+// it. Owner: the loop.
 func (m *master) reload(by string, done func(*Reload)) {
 	if done == nil {
 		done = func(*Reload) {}
@@ -84,7 +85,7 @@ func (m *master) reload(by string, done func(*Reload)) {
 		done(&Reload{At: m.now(), By: by, Generation: m.generation, Reason: "the server is stopping"})
 		return
 	}
-	if m.phase == starting || m.reloading != nil {
+	if m.phase == starting || m.reloading != nil || m.beingReplaced() {
 		m.reloads = append(m.reloads, reloadRequest{by, done})
 		return
 	}
@@ -436,7 +437,7 @@ func (m *master) endReload(r *reloading) {
 
 // nextReload begins the reload that others wait for.
 func (m *master) nextReload() {
-	if requests := m.reloads; len(requests) > 0 && m.reloading == nil && m.phase == serving {
+	if requests := m.reloads; len(requests) > 0 && m.reloading == nil && m.phase == serving && !m.beingReplaced() {
 		m.reloads = nil
 		m.startReload(requests)
 	}

@@ -6,7 +6,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// restart replaces the child at an index gracefully: a successor is started and proved, and only then the old one drains. done, if not nil,
+// restart replaces the child at an index gracefully: a successor is started and proved, and only then the old one drains, and hands its
+// connections over to the successor. done, if not nil,
 // is called on the loop once the successor serves, or with the reason why there is none. Owner: the loop.
 func (m *master) restart(index int, by string, done func(error)) {
 	done = orNobody(done)
@@ -41,7 +42,8 @@ func (m *master) restart(index int, by string, done func(error)) {
 	heir.heir, s.heir = true, heir
 }
 
-// takeOver follows a life that has begun to serve: if it is an heir, the one before it drains now.
+// takeOver follows a life that has begun to serve: if it is an heir, the one before it drains now, and gives it
+// its connections.
 func (m *master) takeOver(c *child) {
 	s := c.slot
 	if s.heir == c {

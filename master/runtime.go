@@ -12,8 +12,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tined/tined/netcore/control"
 )
 
 const (
@@ -79,6 +82,9 @@ type runtimeDir struct {
 	children string                       // the folder
 	folder   *os.File                     // the folder, locked
 
+	// inherited: all but the children's own sockets is another master's: this one is its successor and not confirmed, or has a successor.
+	inherited bool
+
 	closing sync.Once
 }
 
@@ -117,6 +123,37 @@ func openRuntime(control, runtime string, access socketAccess) (_ *runtimeDir, e
 	}
 	return r, nil
 }
+
+// inheritRuntime takes over what a master has passed on of its runtime directory: duplicates of the listening control socket and of the
+// locked folder. It owns both files. The lock is the open file's: it lasts as long as one of the two masters has it.
+func inheritRuntime(control, children string, socket, folder *os.File, secret []byte) (*runtimeDir, error) {
+	r := &runtimeDir{control: control, children: children, folder: folder, secret: secret, inherited: true}
+	defer socket.Close()
+	fd, err := duplicate(socket)
+	if err == nil {
+		var l *operatorListener
+		if l, err = newOperatorListener(fd, control); err == nil {
+			r.listener = l
+		}
+	}
+	if err == nil {
+		r.identity, err = identify(control)
+	}
+	if err == nil {
+		err = r.noteOwners()
+	}
+	if err != nil {
+		_ = folder.Close()
+		if r.listener != nil {
+			_ = r.listener.Close()
+		}
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return r, nil
+}
+
+// bequeathed leaves everything but the children's own sockets to the successor.
+func (r *runtimeDir) bequeathed() { r.inherited = true }
 
 // lockFolder makes the folder if need be and locks it. The lock is the folder's own, so nothing is
 // left behind by a killed master: it ends with the last descriptor of this open file, and no child
@@ -240,10 +277,9 @@ func listenControl(path string, access socketAccess) (_ net.Listener, id fileID,
 	if err != nil {
 		return nil, id, err
 	}
-	f := os.NewFile(uintptr(fd), "control socket")
-	defer f.Close()
 	defer func() {
 		if err != nil {
+			_ = unix.Close(fd)
 			_ = os.Remove(path)
 		}
 	}()
@@ -256,11 +292,11 @@ func listenControl(path string, access socketAccess) (_ net.Listener, id fileID,
 	if id, err = identify(path); err != nil {
 		return nil, id, err
 	}
-	l, err := net.FileListener(f)
-	if err != nil {
-		return nil, id, err
+	l, e := newOperatorListener(fd, path)
+	if e != nil {
+		_ = os.Remove(path)
+		return nil, id, e // it has closed the descriptor
 	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	return l, id, nil
 }
 
@@ -300,13 +336,14 @@ func namelessSocket() (*os.File, error) {
 // name is "": a child that no later master finds is better than none.
 func (r *runtimeDir) childSocket(index int) (_ *os.File, name string, err error) {
 	name = strconv.Itoa(index) + ".sock"
+	var f *os.File
 	for n := 2; ; n++ {
-		if _, err := os.Lstat(filepath.Join(r.children, name)); errors.Is(err, fs.ErrNotExist) || n > maxOrphans {
+		// Another master may make one at the same time: who binds first has the name.
+		if f, err = r.listenAt(name); !errors.Is(err, unix.EADDRINUSE) || n > maxOrphans {
 			break
 		}
 		name = fmt.Sprintf("%d-%d.sock", index, n)
 	}
-	f, err := r.socket(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		f, err = namelessSocket()
 		name = ""
@@ -317,11 +354,16 @@ func (r *runtimeDir) childSocket(index int) (_ *os.File, name string, err error)
 	return f, name, nil
 }
 
-// socket makes a listening socket in the children's folder. It is bound by way of the folder's descriptor, so that no path is too long.
+// socket makes a listening socket in the children's folder, in place of one that nobody answers on.
 func (r *runtimeDir) socket(name string) (*os.File, error) {
 	if err := os.Remove(filepath.Join(r.children, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	return r.listenAt(name)
+}
+
+// listenAt makes a listening socket in the children's folder. It is bound by way of the folder's descriptor, so that no path is too long.
+func (r *runtimeDir) listenAt(name string) (*os.File, error) {
 	path := fmt.Sprintf("/proc/self/fd/%d/%s", r.folder.Fd(), name)
 	fd, err := bound(unix.SOCK_SEQPACKET, path)
 	if err != nil {
@@ -347,11 +389,49 @@ func (r *runtimeDir) removeSocket(name string) {
 	_ = os.Remove(filepath.Join(r.children, name)) // it may be gone with the folder
 }
 
+// sweepEvery and sweepBound are how often and how long is looked whether the process behind a socket has ended.
+const (
+	sweepEvery = 200 * time.Millisecond
+	sweepBound = 30 * time.Second
+)
+
+// sweep removes the sockets of processes that are about to end, once they have, until done. Any goroutine.
+func (r *runtimeDir) sweep(left []missed, done <-chan struct{}) {
+	every := time.NewTicker(sweepEvery)
+	defer every.Stop()
+	for end := time.Now().Add(sweepBound); len(left) > 0 && time.Now().Before(end); {
+		left = slices.DeleteFunc(left, func(l missed) bool {
+			conn, err := control.Dial(fmt.Sprintf("/proc/self/fd/%d/%s", r.folder.Fd(), l.socket))
+			if err == nil {
+				_ = conn.Close()
+			}
+			gone := errors.Is(err, unix.ECONNREFUSED)
+			if gone {
+				r.removeSocket(l.socket)
+			}
+			return gone || errors.Is(err, unix.ENOENT)
+		})
+		select {
+		case <-every.C:
+		case <-done:
+			return
+		}
+	}
+}
+
 // close removes what openRuntime made: first the control socket, so that no later command reaches
 // a master that is leaving, then the children's sockets, then the lock. While there is a child of an earlier master that a later one may
 // take over, its socket and the secret stay.
 func (r *runtimeDir) close() {
 	r.closing.Do(func() {
+		if r.inherited {
+			if slices.Contains(r.made, socketOfHousekeeper) { // ours still listens: no other master has one at its place
+				r.removeSocket(socketOfHousekeeper)
+			}
+			_ = r.listener.Close()
+			_ = r.folder.Close() // the children's sockets are removed one by one, with their lives
+			return
+		}
 		r.identity.remove(r.control)
 		_ = r.listener.Close()
 		for _, name := range r.made {

@@ -12,7 +12,8 @@ import (
 // anybody looked at it, so a shard is not closed when its child goes:
 //
 //  1. a child that stays becomes the keeper of the leaving slot, and accepts from its shards too;
-//  2. when it does, the kernel is told to send new connections to the shards that stay (netcore.Steer), and the leaving child drains;
+//  2. when it does, the kernel is told to send new connections to the shards that stay (netcore.Steer), and the leaving child drains,
+//     and hands its connections over to those that stay (handoff.go);
 //  3. from then on the shards stay parked with their keeper for parkTime;
 //  4. the keeper takes what has queued and returns them, and they are closed, the last one first: so the order of the others in the
 //     kernel's group stays that of the slots. If the kernel could not be told, it goes on to fill them, and they stay with their keeper.
@@ -58,6 +59,8 @@ func (m *master) fleet() error {
 		return errors.New("this is a single process: it has no children of its own; start it without --single-process, or under `go run` with --single-process=false")
 	case m.phase != serving:
 		return fmt.Errorf("the server is %s", m.phase)
+	case m.beingReplaced():
+		return fmt.Errorf("an upgrade to %s is under way: wait for its end", m.upgrading.outcome.Binary)
 	}
 	return nil
 }
@@ -154,6 +157,15 @@ func (m *master) parkFor(s *slot) time.Duration {
 		}
 	}
 	return parkTime
+}
+
+// parkedForGood reports whether the shards of a slot that leaves stay open as long as the server lives, with its keeper: those of a socket unit, and
+// those from which the kernel cannot be told to steer new connections away.
+func (m *master) parkedForGood(s *slot) bool {
+	if !s.retiring || s.parked.IsZero() || s.current != nil {
+		return false
+	}
+	return m.parkFor(s) == forever || !m.shards.steeredFrom(s.index)
 }
 
 // handedOver reports whether the life of a leaving slot may drain: a keeper holds what it holds.

@@ -305,6 +305,14 @@ func (s *shardSet) commit(c *shardChange) []error {
 				problems = append(problems, fmt.Errorf("listen %q: %w", c.config[i].Name, err))
 			}
 		}
+	}
+	s.install(c)
+	return problems
+}
+
+// install is commit for the books alone: living sockets keep their options.
+func (s *shardSet) install(c *shardChange) {
+	for i, l := range c.next {
 		l.leaving = false // one that was about to leave is wanted again
 		l.config, l.name = c.config[i], c.config[i].Name
 	}
@@ -316,7 +324,32 @@ func (s *shardSet) commit(c *shardChange) []error {
 		}
 	}
 	s.listeners = all
-	return problems
+}
+
+// bequeathed leaves the files of the unix sockets that another master goes on with to it.
+func (s *shardSet) bequeathed(ids []uint32) {
+	for _, l := range s.listeners {
+		if slices.Contains(ids, l.id) {
+			l.file = fileID{}
+		}
+	}
+}
+
+// own makes the files of the unix sockets ours, which were the predecessor's.
+func (s *shardSet) own() {
+	for _, l := range s.listeners {
+		if l.adopted && !l.leaving && l.shared {
+			l.file, _ = identify(l.local.Path) // one that is gone is nobody's
+		}
+	}
+}
+
+// count is how many shards there are.
+func (s *shardSet) count() (n int) {
+	for _, l := range s.listeners {
+		n += len(l.shards)
+	}
+	return n
 }
 
 // adjust gives living sockets the options of a new configuration.

@@ -34,7 +34,11 @@ func onTerminal() bool {
 func (m *master) onSignal(s os.Signal) {
 	switch s {
 	case syscall.SIGTERM, syscall.SIGQUIT:
-		m.stop(m.phase == stopping) // the second one hurries
+		again := m.phase == stopping                   // the second one hurries
+		if u := m.upgrading; m.departed() && !u.told { // this is the first one: what drains does so because of the upgrade
+			u.told, again = true, false
+		}
+		m.stop(again)
 	case syscall.SIGINT:
 		m.stop(true)
 	case syscall.SIGUSR1:
@@ -46,7 +50,7 @@ func (m *master) onSignal(s os.Signal) {
 	case syscall.SIGTTOU:
 		m.scaleBySignal("SIGTTOU", m.children()-1)
 	case syscall.SIGUSR2:
-		m.log.Warn("SIGUSR2: upgrade is not available in this version; stop and start the server to change its binary")
+		m.upgrade("SIGUSR2", UpgradeRequest{}, nil)
 	}
 }
 

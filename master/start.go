@@ -50,6 +50,8 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 		done: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	m.born = m.now()
+	m.succession, m.flip = o.succession, o.flip
+	m.identity, m.parent = identity("/proc/self/exe"), os.Getppid()
 	var undo []func()
 	defer func() {
 		if err != nil {
@@ -70,6 +72,11 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 	switch {
 	case o.Host != nil:
 		children = 1
+	case m.succession != nil: // as many as there are: each takes the place of one
+		children = m.succession.bequest.Slots
+		if err := m.succession.fits(o, config); err != nil {
+			return nil, err
+		}
 	case children == 0:
 		children = usableCores(os.DirFS("/"))
 	}
@@ -83,7 +90,15 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 		}
 	}()
 	undo = append(undo, m.supervision.close, m.shards.inherited.close)
-	if m.runtime, err = openRuntime(path, config.Runtime, accessOf(config)); err == nil {
+	if s := m.succession; s != nil {
+		s.supervision, m.supervision = m.supervision, nil
+		if s.supervision != nil {
+			s.supervision.store.held = s.bequest.Stored
+		}
+	}
+	if s := m.succession; s != nil {
+		m.runtime = s.runtime
+	} else if m.runtime, err = openRuntime(path, config.Runtime, accessOf(config)); err == nil {
 		undo = append(undo, m.runtime.close)
 	}
 	if err != nil {
@@ -99,7 +114,13 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 	undo = append(undo, m.sink.close)
 	m.log = m.sink.log
 	undo = append(undo, m.abandonOrphans)
-	if o.Host == nil { // a single process cannot be their master
+	switch {
+	case m.succession != nil:
+		if err = m.inheritShards(config); err != nil {
+			return nil, err
+		}
+		m.shards.spare() // also if this start is refused
+	case o.Host == nil: // a single process cannot be their master
 		if err = m.findOrphans(); err != nil {
 			return nil, err
 		}
@@ -122,10 +143,14 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 		return nil, err
 	}
 	undo = append(undo, func() { _ = m.sources.Close() })
-	if err = change.start(); err != nil {
-		return nil, err
+	if m.succession != nil {
+		m.enterShards(change)
+	} else {
+		if err = change.start(); err != nil {
+			return nil, err
+		}
+		m.shards.commit(change)
 	}
-	m.shards.commit(change)
 	if err = m.shards.mergeInherited(); err != nil {
 		return nil, err
 	}
@@ -140,6 +165,7 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 		}
 		m.slots = append(m.slots, s)
 	}
+	m.inheritBoard()
 	if m.adoptCounters(); m.counters == nil {
 		if m.counters, err = o.Shared.Share(); err != nil {
 			return nil, err
@@ -254,7 +280,7 @@ func (m *master) admit() {
 		m.admissions = true
 	}
 	for c := range m.lives {
-		if c.state == Proved {
+		if c.state == Proved && m.mayAdmit(c) {
 			c.proc.Send(&control.Accept{})
 			m.enter(c, Admitting, m.bounds.answer)
 		}
@@ -268,7 +294,7 @@ func (s *slot) ready() bool {
 
 // announce ends the start once every child that was admitted serves.
 func (m *master) announce() {
-	if m.phase != starting || !m.admissions {
+	if m.phase != starting || !m.admissions || m.succession.pending() {
 		return
 	}
 	n := 0
@@ -293,6 +319,11 @@ func (m *master) announce() {
 	m.log.Info("serving", zap.String("version", m.o.Version), zap.Int("children", n), zap.Uint64("generation", m.generation))
 	m.emit(EventServing, nil, m.startLine(n))
 	m.tellReady()
+	if m.succession == nil && m.flip != nil && !m.parentGone {
+		m.parentGone = true
+		_ = m.flip.Ready() // it has nobody to tell: only now it lets this process be upgraded
+	}
+	m.dismissRecalled()
 	m.nextReload()
 }
 
@@ -335,6 +366,10 @@ func (m *master) weighStart(failed *slot, how string) {
 // fail ends a start that cannot succeed. message goes to stderr, after the log.
 func (m *master) fail(message string) {
 	if m.phase == stopping {
+		return
+	}
+	if m.succession.pending() {
+		m.sick(message)
 		return
 	}
 	m.failure, m.code = message, exitRefused

@@ -25,6 +25,10 @@ type Status struct {
 	// Reloading: a reload goes on. LastReload is how the last one ended; nil: there was none.
 	Reloading  bool    `json:"reloading"`
 	LastReload *Reload `json:"last_reload,omitempty"`
+	// Upgrade is under way, LastUpgrade is how the last one ended, Predecessor what is left of the version before; nil: there is none.
+	Upgrade     *Upgrade     `json:"upgrade,omitempty"`
+	LastUpgrade *Upgrade     `json:"last_upgrade,omitempty"`
+	Predecessor *Predecessor `json:"predecessor,omitempty"`
 	// Overrides are what the operator has set in place of what the configuration says.
 	Overrides Overrides `json:"overrides"`
 	// Listeners are in the order of the configuration, Children by index. A child that was replaced
@@ -196,6 +200,7 @@ func (m *master) status() *Status {
 		}
 	}
 	s.Housekeeper = m.houseStatus()
+	s.Upgrade, s.LastUpgrade, s.Predecessor = m.upgradeStatus()
 	// Of one place: who serves, or will, before who leaves.
 	slices.SortFunc(s.Children, func(a, b ChildStatus) int {
 		return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.UptimeSeconds, b.UptimeSeconds))

@@ -139,6 +139,13 @@ func (m *master) ended(c *child) {
 	}
 	fields := append(c.fields(), zap.String("how", how))
 	m.emit(EventChildEnded, c, how)
+	if m.succession.pending() && c.misfit == "" {
+		if c.failed != nil {
+			how += ": " + c.failed.Diagnostic
+		}
+		m.sick(fmt.Sprintf("child %d of the new version %s", s.index, how))
+		return
+	}
 	if s.heir == c {
 		s.heir = nil
 		if s.retiring {
@@ -291,6 +298,8 @@ func (m *master) begin(s *slot) (*child, error) {
 		return nil, err
 	}
 	m.lives[c] = struct{}{}
+	m.bequeathLife(c)
+	m.tellOffspring(c)
 	m.log.Debug("child is started", c.fields()...)
 	return c, nil
 }

@@ -70,6 +70,17 @@ func (m *master) meetSupervisor() (warnings []string) {
 	return append(warnings, more...)
 }
 
+// settled returns once the supervisor has taken note of all that it was told. It blocks: any goroutine but the loop's.
+func (s *supervision) settled() error {
+	if s == nil {
+		return nil
+	}
+	return s.notifier.barrier(settleBound)
+}
+
+// settleBound is how long a supervisor may take to note that another process is the main one.
+const settleBound = 5 * time.Second
+
 func (s *supervision) close() {
 	if s != nil {
 		s.notifier.close()

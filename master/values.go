@@ -73,6 +73,12 @@ func (m *master) tellAll() {
 	if c := m.house.slot.current; c != nil {
 		m.tellNext(c)
 	}
+	if u := m.upgrading; u != nil && u.claimed && !u.left {
+		m.tellMaster(u.conn, u.values)
+	}
+	if s := m.succession; s != nil && s.conn != nil && !s.alone {
+		m.tellMaster(s.conn, s.values)
+	}
 }
 
 func (m *master) tellNext(c *child) {

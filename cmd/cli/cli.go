@@ -240,7 +240,7 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 		{groupServe, "Serve:", []*cobra.Command{a.runCommand(), a.checkCommand(), a.stopCommand()}},
 		{groupLook, "Look at what runs:", []*cobra.Command{a.statusCommand(), a.eventsCommand(), a.planCommand()}},
 		{groupChange, "Change what runs:", []*cobra.Command{
-			a.reloadCommand(), a.scaleCommand(), a.restartCommand(), a.workersCommand(), a.logLevelCommand(), a.reopenCommand(),
+			a.reloadCommand(), a.upgradeCommand(), a.rollbackCommand(), a.scaleCommand(), a.restartCommand(), a.balanceCommand(), a.workersCommand(), a.logLevelCommand(), a.reopenCommand(),
 		}},
 		{groupOther, "Other:", []*cobra.Command{a.versionCommand()}},
 	} {

@@ -168,6 +168,9 @@ func TestUsage(t *testing.T) {
 		{"restart", "0", "--timeout", "1s"}, {"events", "more"}, {"events", "--since", "x"}, {"log-level", "loud"}, {"log-level", "info", "more"},
 		{"reopen-logs", "more"}, {"status", "--watch", "often"}, {"status", "--watch=0s"}, {"status", "--watch", "-1s"}, {"status", "--watch", "1s", "2s"},
 		{"status", "--watch=1s", "1s"}, {"-s", "start"}, {"-s", ""}, {"-t", "-s", "reload"}, {"-t", "more"}, {"-s"},
+		{"upgrade", "more"}, {"upgrade", "--timeout", "0s"}, {"upgrade", "--timeout", "2h"}, {"upgrade", "--canary", "-1s"}, {"upgrade", "--canary", "31m"},
+		{"upgrade", "--binary", ""}, {"rollback", "more"}, {"rollback", "--binary", "/x"}, {"rollback", "--timeout", "soon"}, {"balance", "more"},
+		{"balance", "--timeout", "-1s"},
 	} {
 		status, stdout, stderr, asked := call(t, bare(t), args...)
 		if status != exitUsage || stdout != "" || asked != nil || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--help`") {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -19,10 +20,11 @@ func (a *app) eventsCommand() *cobra.Command {
 		Use:   "events",
 		Short: "Show what happens, as it happens",
 		Long: `Events prints what has happened to the server, the last 256 events first, and goes on with
-what comes, until ^C or until the master ends: reloads and their refusals, children that
-begin to serve, end, hang, or are in a crash loop, scaling, and what operators have set.
-Each has a number; --since N begins after that one. Whoever reads too slowly is told with
-the kind gap how many were missed. With --json each is one JSON object on a line.
+what comes, until ^C or until the server ends: reloads and their refusals, upgrades, children
+that begin to serve, end, hang, or are in a crash loop, scaling, and what operators have set.
+Each has a number; --since N begins after that one. After an upgrade the new master's events
+follow, numbered from 1. Whoever reads too slowly is told with the kind gap how many were
+missed. With --json each is one JSON object on a line.
 The status is 3 when no master is running.`,
 		Example: fmt.Sprintf(`  %[1]s events
   %[1]s events --follow=false
@@ -39,7 +41,7 @@ The status is 3 when no master is running.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.ask(func(c *master.Client) error {
-				return c.Events(cmd.Context(), request, func(e master.Event) error {
+				return followEvents(cmd.Context(), c, request, func(e master.Event) error {
 					if asJSON {
 						text, err := json.Marshal(e)
 						if err != nil {
@@ -60,6 +62,22 @@ The status is 3 when no master is running.`,
 	return cmd
 }
 
+// followEvents calls take with each event, also with those of the master that an upgrade puts in the place of the one that was asked: it counts
+// them from 1 again.
+func followEvents(ctx context.Context, c *master.Client, request master.EventsRequest, take func(master.Event) error) error {
+	for {
+		last := ""
+		err := c.Events(ctx, request, func(e master.Event) error {
+			last = e.Kind
+			return take(e)
+		})
+		if err != nil || !request.Follow || last != master.EventUpgrade {
+			return err
+		}
+		request.Since = 0
+	}
+}
+
 // eventText is an event for people, on one line.
 func eventText(e master.Event) string {
 	who := ""
@@ -70,5 +88,5 @@ func eventText(e master.Event) string {
 	if !e.Time.IsZero() {
 		at = e.Time.Local().Format("2006-01-02 15:04:05.000")
 	}
-	return fmt.Sprintf("%-23s  %4d  %-13s  %s%s", at, e.ID, e.Kind, who, e.Message)
+	return fmt.Sprintf("%-23s  %4d  %-14s  %s%s", at, e.ID, e.Kind, who, e.Message)
 }

@@ -101,6 +101,7 @@ var clients = [][]string{
 	{"plan", "--json"}, {"scale", "2"}, {"scale", "auto"}, {"restart", "0"}, {"restart", "0", "--wait"}, {"events"},
 	{"events", "--follow=false", "--json"}, {"log-level"}, {"log-level", "debug"}, {"reopen-logs"},
 	{"-s", "reload"}, {"-s", "quit"}, {"-s", "stop"}, {"-s", "reopen"},
+	{"upgrade"}, {"upgrade", "--json", "--timeout", "5s"}, {"rollback"}, {"balance"}, {"balance", "--json"},
 }
 
 func TestNotRunning(t *testing.T) {
@@ -152,6 +153,7 @@ func TestRefusals(t *testing.T) {
 	for _, op := range []string{
 		"GET /v1/status", "POST /v1/stop", "GET /v1/workers", "PUT /v1/workers", "POST /v1/reload", "GET /v1/plan", "PUT /v1/children",
 		"POST /v1/children/0/restart", "GET /v1/events", "GET /v1/log-level", "PUT /v1/log-level", "POST /v1/logs/reopen",
+		"POST /v1/upgrade", "POST /v1/rollback", "POST /v1/balance",
 	} {
 		d.answers[op] = answer{403, errorBody{"user 7 may not"}}
 	}
@@ -174,7 +176,7 @@ func TestTimedOut(t *testing.T) {
 	silent := newDesk(t, nil)
 	for _, args := range [][]string{
 		{"reload", "--timeout", "1ms"}, {"reload", "--wait", "--timeout", "1ms"}, {"scale", "2", "--timeout", "1ms"},
-		{"restart", "0", "--wait", "--timeout", "1ms"}, {"stop", "--wait", "--timeout", "1ms"},
+		{"balance", "--timeout", "1ms"}, {"restart", "0", "--wait", "--timeout", "1ms"}, {"stop", "--wait", "--timeout", "1ms"},
 	} {
 		if status, stdout, stderr := silent.call(args...); status != exitTimedOut || stdout != "" || !strings.Contains(stderr, "has not finished in time") {
 			t.Errorf("%q: %d %q %q", args, status, stdout, stderr)
@@ -291,6 +293,14 @@ func TestShortCommands(t *testing.T) {
 			"log-level debug", "PUT /v1/log-level", `{"level":"debug"}`, answer{200, master.LogLevel{Level: "debug", Configured: "info"}},
 			"debug, until a reload or restart; configured is info", 0,
 		},
+		{
+			"balance", "POST /v1/balance", "", answer{200, master.Balance{Moved: 3, Before: []int{6, 0}, After: []int{3, 3}}},
+			"3 connections moved, [6 0] before, [3 3] after", 0,
+		},
+		{
+			"balance", "POST /v1/balance", "", answer{200, master.Balance{Before: []int{6, 0}, After: []int{6, 0}, Reason: "all are in use"}},
+			"no connection moved: the children have [6 0]; all are in use", 0,
+		},
 		{"reopen-logs", "POST /v1/logs/reopen", "", answer{200, master.StateReply{State: "reopened"}}, "log files are reopened", 0},
 		{"-s reopen", "POST /v1/logs/reopen", "", answer{200, master.StateReply{State: "reopened"}}, "log files are reopened", 0},
 		{"stop", "POST /v1/stop", `{"wait":false,"fast":false}`, answer{202, master.StopReply{State: "stopping"}}, "stopping", 0},
@@ -313,7 +323,7 @@ func TestEvents(t *testing.T) {
 	d := newDesk(t, map[string]answer{"GET /v1/events": {200, stream}})
 	status, stdout, _ := d.call("events")
 	lines := strings.Split(stdout, "\n")
-	if status != 0 || len(lines) != 3 || !strings.HasSuffix(lines[0], "     7  child_ended    child 1 (pid 813): was ended") || !strings.HasSuffix(lines[1], "     8  stopping       bye") {
+	if status != 0 || len(lines) != 3 || !strings.HasSuffix(lines[0], "     7  child_ended     child 1 (pid 813): was ended") || !strings.HasSuffix(lines[1], "     8  stopping        bye") {
 		t.Errorf("%d %q", status, stdout)
 	}
 	d.want("GET /v1/events?since=0&follow=true")
@@ -443,6 +453,11 @@ func TestCompletion(t *testing.T) {
 		"-s":                          "reload\tas reload\nquit\tas stop\nstop\tas stop --fast\nreopen\tas reopen-logs\n:4\n",
 		"reload":                      ":4\n",
 		"reload --timeout":            ":4\n",
+		"upgrade":                     ":4\n",
+		"upgrade --canary":            ":4\n",
+		"upgrade --binary":            ":0\n",
+		"rollback":                    ":4\n",
+		"balance":                     ":4\n",
 		"workers":                     ":4\n",
 		"plan":                        ":4\n",
 		"events":                      ":4\n",
@@ -458,7 +473,7 @@ func TestCompletion(t *testing.T) {
 			t.Errorf("%s: %q, not %q", args, got, want)
 		}
 	}
-	for _, cmd := range []string{"reload", "plan", "scale", "restart", "events", "log-level", "reopen-logs", "workers", "status", "stop"} {
+	for _, cmd := range []string{"reload", "plan", "scale", "restart", "events", "log-level", "reopen-logs", "workers", "status", "stop", "upgrade", "rollback", "balance"} {
 		if got := complete(""); !strings.Contains(got, "\n"+cmd+"\t") && !strings.HasPrefix(got, cmd+"\t") {
 			t.Errorf("%s is not offered: %q", cmd, got)
 		}

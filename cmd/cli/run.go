@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +56,7 @@ replaces its child, and only one core is served. It is the default under `+"`go 
 
 // serve is `run`: as a stub where one is due, else as the master, alone or with children.
 func (a *app) serve(supervised, single bool) error {
-	if a.supervised || !supervised && os.Getpid() != 1 {
+	if a.supervised || master.Upgraded() || !supervised && os.Getpid() != 1 {
 		return a.run(single)
 	}
 	status, err := runInit(os.Args)
@@ -89,13 +91,32 @@ func (a *app) run(single bool) error {
 		Control: a.explicitControl(),
 		Shared:  a.program.Shared,
 		Prepare: a.program.Hooks.Master,
-		Stdout:  a.stdout,
-		Stderr:  a.stderr,
+		Init:    channel,
+		Promote: sayMaster,
+
+		Executable: ownExecutable(),
+
+		Stdout: a.stdout,
+		Stderr: a.stderr,
 	}
 	if single {
 		o.Host = a.program.host()
 	}
 	return exit(a.master(o))
+}
+
+// ownExecutable is the absolute path of what this process was started by, which may be another file by the time of an upgrade; "": not known.
+func ownExecutable() string {
+	if path, err := exec.LookPath(os.Args[0]); err == nil {
+		if path, err = filepath.Abs(path); err == nil {
+			return path
+		}
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // configuration names the file to read, as the user did: -c, else the default. "" says that there is none and that the program can do

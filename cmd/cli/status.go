@@ -33,9 +33,10 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what is running",
-		Long: `Status asks the running master for its configuration, how the last reload ended, its
-listeners with their real ports, and its children with their numbers. Counters are since the
-start of each child.
+		Long: `Status asks the running master for its configuration, how the last reload and the last
+upgrade ended, its listeners with their real ports, and its children with their numbers.
+Counters are since the start of each child. While an upgrade is under way, or something of
+the version before is left, both versions are shown.
 Of the workers of a child it shows how many there are, run a handler, or wait for one;
 SPAWNED counts those that were started. Of the requests for them, how many wait now
 (QUEUED), and since the start were run, refused for want of room, and have left the count of
@@ -195,6 +196,7 @@ func statusText(name string, s *master.Status) string {
 		b.WriteString("a reload goes on\n")
 	}
 	b.WriteString(lastReload(s.LastReload))
+	b.WriteString(upgradeText(s))
 	b.WriteString(overrides(s))
 	if t := &s.Totals; t.Finished > 0 {
 		fmt.Fprintf(&b, "%d requests so far, of all children, ended ones included; half of them took at most %s, 99 %% at most %s\n",

@@ -18,9 +18,9 @@ import (
 // are numbered so that what everything else needs fails first. The commands that they have beside testscript's own:
 //
 //	status N PROGRAM ARG...                 exec, with exactly this exit status
-//	serve [-name NAME] [-cmd PROGRAM] [-pid1] ARG...   start PROGRAM (tined) and wait for its start line. Sets $URL, $ADDR, $PORT and
-//	                                        $PID, or $NAME_URL…; its output is in NAME.stdout and NAME.stderr (server.…)
-//	signal SIGNAL [NAME]                    send a signal to it
+//	serve [-name NAME] [-cmd PROGRAM] [-pid1] ARG...   start PROGRAM (tined; or an absolute path) and wait for its start line. Sets $URL,
+//	                                        $ADDR, $PORT and $PID, or $NAME_URL…; its output is in NAME.stdout and NAME.stderr (server.…)
+//	signal SIGNAL [NAME | PID]              send a signal to it
 //	ended [-status N] [NAME]                wait for its end, with status 0 or N
 //	http [-body] [-d TEXT | -f FILE] [-chunked] [-unix PATH] METHOD URL ['Field: value']...
 //	                                        one request on a connection of its own; prints the response, or its body alone
@@ -36,7 +36,8 @@ import (
 //
 // Output is printed with LF for CR LF and with the Date field's value left out, so that it can be compared.
 //
-// Whatever a script leaves running is stopped by SIGTERM and must end with status 0; a process that is left after that is a failure.
+// Whatever a script leaves running is stopped by SIGTERM and must end with status 0; a process that is left after that is a failure. A server
+// that was upgraded is another process than the one that was started: the script stops it.
 
 // buildFlags build the servers like the tests.
 var buildFlags []string

@@ -67,7 +67,11 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	if w.servers[*name] != nil {
 		ts.Fatalf("serve: there is a server %q", file)
 	}
-	s := &server{cmd: exec.Command(filepath.Join(programs, *program), flags.Args()...), ended: make(chan struct{})}
+	path := *program
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(programs, path)
+	}
+	s := &server{cmd: exec.Command(path, flags.Args()...), ended: make(chan struct{})}
 	s.cmd.Dir = ts.MkAbs(".")
 	s.cmd.Env = environ(ts)
 	s.cmd.WaitDelay = patience
@@ -103,7 +107,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 // environ is the script's environment, for processes that testscript does not start.
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TINED_CONTROL", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", marker} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TINED_CONTROL", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "GORACE", marker} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}
