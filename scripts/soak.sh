@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The bars at full size. Prints every figure, and fails at the end when a bar is missed.
-# Usage: soak.sh [bench] [storm] [reload] [vote] [scale] [hang] [master] [kills] [hostile]
-# [fuzz], without a part all of them. The whole takes hours: leave the machine alone
+# Usage: soak.sh [bench] [storm] [reload] [vote] [scale] [hang] [master] [kills] [upgrade]
+# [handoff] [rollback] [assault] [hostile] [fuzz], without a part all of them. The whole takes hours: leave the machine alone
 # meanwhile. Run by `make soak`.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -12,15 +12,20 @@ step() { # step COMMAND...
   "$@" || failed=1
 }
 
+next_version() { # another version for the upgrades
+  step env CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=0.0.0-next' -o bin/tined-next ./cmd/tined
+}
+
 parts=("$@")
 if [[ ${#parts[@]} -eq 0 ]]; then
-  parts=(bench storm reload vote scale hang master kills hostile fuzz)
+  parts=(bench storm reload vote scale hang master kills upgrade handoff rollback assault hostile fuzz)
 fi
 for part in "${parts[@]}"; do
   case $part in
     bench | storm | reload | vote | scale | hang | master | kills | hostile | fuzz) ;;
+    upgrade | handoff | rollback | assault) ;;
     *)
-      echo "soak: there is no part $part, but bench, storm, reload, vote, scale, hang, master, kills, hostile and fuzz" >&2
+      echo "soak: there is no part $part, but bench, storm, reload, vote, scale, hang, master, kills, upgrade, handoff, rollback, assault, hostile and fuzz" >&2
       exit 2
       ;;
   esac
@@ -60,6 +65,26 @@ for part in "${parts[@]}"; do
       ;;
     kills)
       step bin/storm -kills 1000 -over 5m -children 4
+      ;;
+    upgrade)
+      next_version
+      step bin/storm -scenario upgrade -upgrades 20 -clients 1000 -idle 1000 -streams 8 -uploads 8 -canary 1s -probation 1s
+      step bin/storm -scenario upgrade -upgrades 20 -clients 1000 -idle 1000 -streams 8 -uploads 8 -canary 1s -probation 1s -link -1s -children 4
+      ;;
+    handoff)
+      next_version
+      for _ in {1..5}; do
+        step bin/storm -scenario handoff
+      done
+      step bin/storm -scenario handoff -link 50ms
+      ;;
+    rollback)
+      step bin/storm -scenario rollback -cases all
+      step bin/storm -scenario rollback -cases all -link 50ms -children 4
+      ;;
+    assault)
+      step bin/storm -scenario assault -kills 50
+      step bin/storm -scenario assault -kills 50 -link 50ms -children 4
       ;;
     hostile)
       step bin/hostile -connections 300 -seconds 30 -fail missed -json bin/hostile.json

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"net/netip"
 	"syscall"
 	"time"
@@ -25,6 +26,7 @@ type Failure struct {
 	Child   string // that the last answer named, by its process id; "" when none did
 	Slot    string // and by its index
 	Answers int    // on this connection, before
+	Value   uint64 // the number of the configuration in the last answer
 }
 
 // Loss is what a failure was.
@@ -67,7 +69,7 @@ func classify(f Failure, kills []Kill) Loss {
 		return LossRefused
 	case errors.Is(f.Err, syscall.ECONNRESET), errors.Is(f.Err, syscall.EPIPE):
 		return LossReset
-	case errors.Is(f.Err, errClosed):
+	case errors.Is(f.Err, errClosed), errors.Is(f.Err, io.EOF), errors.Is(f.Err, io.ErrUnexpectedEOF):
 		return LossClosed
 	case errors.Is(f.Err, errClosedIdle):
 		return LossIdle
@@ -82,6 +84,9 @@ var errClosed = errors.New("closed without a whole answer")
 
 // errClosedIdle says that the server closed a connection that waited for nothing.
 var errClosedIdle = errors.New("closed between two requests, and no answer had announced it")
+
+// errAnnounced says that the server closed a connection as an answer had announced.
+var errAnnounced = errors.New("closed as announced")
 
 // errTimeout says that nothing came in time.
 var errTimeout error = timeoutError{}

@@ -56,6 +56,7 @@ type crowd struct {
 	mu     sync.Mutex
 	counts counts
 	lost   []Failure
+	closed []Failure // as an answer had announced: no fault of itself
 }
 
 // counts are what a crowd has seen so far.
@@ -219,6 +220,22 @@ func (c *crowd) count() counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.counts
+}
+
+// slowest is the time that the slowest answer has taken since it was asked for the last time.
+func (c *crowd) slowest() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slowest := c.counts.Slowest
+	c.counts.Slowest = 0
+	return slowest
+}
+
+// closes are the connections that the server has closed as it had announced.
+func (c *crowd) closes() []Failure {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed[:len(c.closed):len(c.closed)]
 }
 
 func (c *crowd) failures() []Failure {
@@ -433,6 +450,7 @@ func (c *crowd) event(m *member, now time.Time) {
 			c.fail(m, now, err)
 		case n == 0 && m.closing:
 			c.counts.Announced++
+			c.closed = append(c.closed, m.failure(now, errAnnounced))
 			c.drop(m)
 		case n == 0 && m.state == resting:
 			c.fail(m, now, errClosedIdle)
@@ -477,17 +495,22 @@ func (c *crowd) parse(m *member, now time.Time) {
 
 // fail counts a connection that has not got its answer, or was closed between two.
 func (c *crowd) fail(m *member, now time.Time, err error) {
-	f := Failure{Begin: m.begin, End: now, Err: err, Child: m.child, Slot: m.slotName, Answers: m.answers}
+	c.lost = append(c.lost, m.failure(now, err))
+	if m.state == connecting || m.state == waiting {
+		c.counts.Waiting--
+	}
+	c.drop(m)
+}
+
+// failure is all that is known of a connection that has ended.
+func (m *member) failure(now time.Time, err error) Failure {
+	f := Failure{Begin: m.begin, End: now, Err: err, Child: m.child, Slot: m.slotName, Answers: m.answers, Value: m.value}
 	if name, e := unix.Getsockname(m.fd); e == nil {
 		if a, ok := name.(*unix.SockaddrInet4); ok {
 			f.From = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
 		}
 	}
-	c.lost = append(c.lost, f)
-	if m.state == connecting || m.state == waiting {
-		c.counts.Waiting--
-	}
-	c.drop(m)
+	return f
 }
 
 // drop closes with a reset, so that the port is free at once.

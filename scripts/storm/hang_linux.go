@@ -21,11 +21,7 @@ const (
 
 // hang makes the loop of a child stand still, in every way that we know.
 func (t *trial) hang() error {
-	if err := t.serveUnruly(); err != nil {
-		return err
-	}
-	e := new(epoch)
-	p, err := t.gather(e, 100*time.Millisecond)
+	_, p, err := t.muster((*trial).serveUnruly, 100*time.Millisecond)
 	defer p.stop()
 	if err != nil {
 		return err

@@ -18,12 +18,13 @@ import (
 
 // sizes of a run. What is 0 is as the scenario has it.
 type sizes struct {
-	children, kills, clients, idle, streams int
-	rate, connects, reloads, cycles         int
-	over, link                              time.Duration
-	tined, unruly                           string
-	ways                                    string // to hang
-	deferred                                bool
+	children, kills, clients, idle, streams, uploads int
+	rate, connects, reloads, cycles, upgrades        int
+	over, link, canary, probation                    time.Duration
+	seed                                             uint64
+	tined, next, unruly                              string
+	ways, cases                                      string // to hang, of rollback
+	deferred                                         bool
 }
 
 // scenario is one of the trials.
@@ -42,6 +43,16 @@ var scenarios = []scenario{
 		sizes{children: 4, clients: 100, rate: 2000, connects: 12_000, cycles: 1, link: 50 * time.Millisecond}, (*trial).scale},
 	{"hang", "the loop of a child stands still", sizes{children: 3, clients: 90, rate: 50, ways: "spin,SIGSTOP"}, (*trial).hang},
 	{"master", "the master dies by SIGKILL, and another takes over", sizes{children: 2, clients: 200, idle: 100, streams: 2, rate: 200}, (*trial).master},
+	{"upgrade", "the program is replaced while it serves",
+		sizes{children: 2, clients: 200, idle: 200, streams: 2, uploads: 2, rate: 200, upgrades: 3, canary: shortTrial, probation: shortTrial,
+			link: 50 * time.Millisecond}, (*trial).upgrade},
+	{"handoff", "idle connections move to the next version on busy cores",
+		sizes{children: 2, clients: 64, idle: 10_000, canary: shortTrial, probation: shortTrial}, (*trial).handoff},
+	{"rollback", "the next version is sick, and is taken back",
+		sizes{children: 2, clients: 100, idle: 50, streams: 1, uploads: 1, rate: 100, canary: shortTrial, probation: shortTrial,
+			cases: "missing,quits,proof,errors,crash,orphaned"}, (*trial).rollback},
+	{"assault", "processes die by SIGKILL at any moment of an upgrade",
+		sizes{children: 2, kills: 6, clients: 100, idle: 100, streams: 1, uploads: 1, rate: 100, canary: shortTrial, probation: shortTrial}, (*trial).assault},
 }
 
 // trial is one run of a scenario.
@@ -74,16 +85,23 @@ func run() (failed bool, err error) {
 	chosen := flag.String("scenario", "kill", "what to do, one after the other: `all`, or some of "+strings.Join(names, ","))
 	report := flag.String("json", "", "write the figures to `FILE` too")
 	flag.StringVar(&given.tined, "tined", "bin/tined", "tined's binary")
+	flag.StringVar(&given.next, "next", "bin/tined-next", "upgrade, handoff: a binary of tined's with another version, to go on with; without it tined's own")
 	flag.StringVar(&given.unruly, "unruly", "bin/unruly", "the binary of scripts/storm/unruly")
 	flag.IntVar(&given.children, "children", 0, "children, 2 at least")
-	flag.IntVar(&given.kills, "kills", 0, "kill: children to kill, one after the other; master: masters")
+	flag.IntVar(&given.kills, "kills", 0, "kill: children to kill, one after the other; master: masters; assault: any")
 	flag.IntVar(&given.clients, "clients", 0, "kill: clients that connect at the same time; else keep-alive clients")
 	flag.IntVar(&given.idle, "idle", 0, "idle keep-alive connections")
-	flag.IntVar(&given.streams, "streams", 0, "reload, master: downloads that take seconds")
+	flag.IntVar(&given.streams, "streams", 0, "downloads that take seconds")
+	flag.IntVar(&given.uploads, "uploads", 0, "uploads that take seconds")
 	flag.IntVar(&given.rate, "rate", 0, "connects a second")
 	flag.IntVar(&given.connects, "connects", 0, "scale: connects in all")
 	flag.IntVar(&given.reloads, "reloads", 0, "reload: reloads in all, an even number")
 	flag.IntVar(&given.cycles, "cycles", 0, "scale: times that the number of children falls and rises again")
+	flag.IntVar(&given.upgrades, "upgrades", 0, "upgrade: how many, one after the other")
+	flag.DurationVar(&given.canary, "canary", 0, "upgrade, handoff, rollback, assault: the canary's time; the real default is 5s")
+	flag.DurationVar(&given.probation, "probation", 0, "upgrade, handoff, rollback, assault: the probation's time; the real default is 10s")
+	flag.Uint64Var(&given.seed, "seed", 0, "assault: seed of the moments; 0: another one in each run")
+	flag.StringVar(&given.cases, "cases", "", "rollback: `all`, or some of "+caseNames())
 	flag.StringVar(&given.ways, "ways", "", "hang: some of spin,block,wedge,SIGSTOP")
 	flag.DurationVar(&given.over, "over", 0, "reload, kill: the time that all of them take together; master: how long the load goes on after each")
 	flag.DurationVar(&given.link, "link", 0, "round trip of a link between clients and server; negative: loopback")
@@ -101,7 +119,7 @@ func run() (failed bool, err error) {
 		flag.Usage()
 		os.Exit(2)
 	}
-	for _, binary := range []*string{&given.tined, &given.unruly} {
+	for _, binary := range []*string{&given.tined, &given.next, &given.unruly} {
 		if *binary, err = filepath.Abs(*binary); err != nil {
 			return false, err
 		}
@@ -168,7 +186,10 @@ func (s scenario) try(crew *rig.Crew, given sizes) (*trial, error) {
 		if e := t.server.end(); err == nil {
 			err = e
 		}
-		t.server.process.End()
+		if t.server.process != nil {
+			t.server.process.End()
+		}
+		close(t.server.ended)
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, t.server.last())
 		} else if t.failed() {
@@ -195,6 +216,7 @@ func (s sizes) or(own sizes) sizes {
 	for _, n := range []struct{ given, own *int }{
 		{&s.children, &own.children}, {&s.kills, &own.kills}, {&s.clients, &own.clients}, {&s.idle, &own.idle}, {&s.streams, &own.streams},
 		{&s.rate, &own.rate}, {&s.connects, &own.connects}, {&s.reloads, &own.reloads}, {&s.cycles, &own.cycles},
+		{&s.uploads, &own.uploads}, {&s.upgrades, &own.upgrades},
 	} {
 		if *n.given == 0 {
 			*n.given = *n.own
@@ -203,7 +225,12 @@ func (s sizes) or(own sizes) sizes {
 	if s.ways == "" {
 		s.ways = own.ways
 	}
-	for _, d := range []struct{ given, own *time.Duration }{{&s.over, &own.over}, {&s.link, &own.link}} {
+	if s.cases == "" {
+		s.cases = own.cases
+	}
+	for _, d := range []struct{ given, own *time.Duration }{
+		{&s.over, &own.over}, {&s.link, &own.link}, {&s.canary, &own.canary}, {&s.probation, &own.probation},
+	} {
 		if *d.given == 0 {
 			*d.given = *d.own
 		}

@@ -14,16 +14,12 @@ const quiet = 500 * time.Millisecond
 
 // master kills the master, starts another, and looks whether that one has everything.
 func (t *trial) master() error {
-	if err := t.serveNumbered(); err != nil {
-		return err
-	}
-	e := new(epoch)
-	p, err := t.gather(e, 100*time.Millisecond)
+	e, p, err := t.muster((*trial).serveNumbered, 100*time.Millisecond)
 	defer p.stop()
 	if err != nil {
 		return err
 	}
-	t.resume(p)
+	p.resume()
 	n := uint64(0)
 	for round := range max(t.kills, 1) {
 		pids, err := t.server.serving(t.children)
@@ -38,7 +34,7 @@ func (t *trial) master() error {
 		if err != nil {
 			return err
 		}
-		t.resume(p)
+		p.resume()
 		time.Sleep(time.Second)
 		t.phase("without a master, for the time " + fmt.Sprint(round+1))
 		if err := t.server.killMaster(); err != nil {
@@ -46,7 +42,7 @@ func (t *trial) master() error {
 		}
 		time.Sleep(leaderless)
 		begin := time.Now()
-		err = t.server.start()
+		err = t.server.start(t.server.binary)
 		if err != nil {
 			t.say("the next master", err)
 			break
@@ -66,7 +62,7 @@ func (t *trial) master() error {
 		if err != nil {
 			return err
 		}
-		t.resume(p)
+		p.resume()
 		t.bar("descriptors of the children", fmt.Sprintf("%d to %d%s", old.Descriptors, adopted.Descriptors, adopted.more(old)), "no growth",
 			adopted.Descriptors <= old.Descriptors+streaming)
 		t.phase("reloads")

@@ -86,38 +86,65 @@ func (r *report) crowd(c *crowd, kills []Kill, excused func(Failure) bool) {
 	r.note(c.name+": connections", n.Connected)
 	r.note(c.name+": answers", n.Answered)
 	r.note(c.name+": slowest answer, ms", n.Slowest.Milliseconds())
-	kinds := make(map[Loss]int)
+	if n.Announced > 0 {
+		r.note(c.name+": closed as announced", n.Announced)
+	}
+	r.lost(c.name, c.failures(), kills, excused)
+}
+
+// kept adds that the server must not have closed a connection of a crowd, not even one that it had announced to close.
+func (r *report) kept(c *crowd) {
+	closed := c.closes()
+	r.zero(c.name+": closed by the server", len(closed))
+	for i, f := range closed[:min(detailed, len(closed))] {
+		r.note(fmt.Sprintf("  number %d of them", i+1), r.detail(f))
+	}
+}
+
+// detailed is how many failures of a kind are told in full.
+const detailed = 3
+
+// lost adds failures: those that kills explain, or that excused does, are counted apart; the rest must be none.
+func (r *report) lost(name string, failures []Failure, kills []Kill, excused func(Failure) bool) {
+	kinds := make(map[Loss][]Failure)
 	pardoned := 0
-	first := make(map[Loss]Failure)
-	for _, f := range c.failures() {
+	for _, f := range failures {
 		if excused != nil && excused(f) {
 			pardoned++
 			continue
 		}
 		kind := classify(f, kills)
-		if kinds[kind]++; kinds[kind] == 1 {
-			first[kind] = f
-		}
+		kinds[kind] = append(kinds[kind], f)
 	}
-	if kinds[LossHeld]+pardoned > 0 {
-		r.note(c.name+": "+string(LossHeld), kinds[LossHeld]+pardoned)
-	}
-	if n.Announced > 0 {
-		r.note(c.name+": closed as announced", n.Announced)
+	if held := len(kinds[LossHeld]) + pardoned; held > 0 {
+		r.note(name+": "+string(LossHeld), held)
 	}
 	sum := 0
 	for _, kind := range losses {
-		if kinds[kind] > 0 {
-			r.zero(c.name+": "+string(kind), kinds[kind])
-			f := first[kind]
-			r.note("  the first of them", fmt.Sprintf("%v%s, answers before %d, on a connection of %d ms", f.Err, r.when(f.End), f.Answers,
-				f.End.Sub(f.Begin).Milliseconds()))
+		if len(kinds[kind]) > 0 {
+			r.zero(name+": "+string(kind), len(kinds[kind]))
 		}
-		sum += kinds[kind]
+		for i, f := range kinds[kind][:min(detailed, len(kinds[kind]))] {
+			r.note(fmt.Sprintf("  number %d of them", i+1), r.detail(f))
+		}
+		sum += len(kinds[kind])
 	}
 	if sum == 0 {
-		r.zero(c.name+": failures", 0)
+		r.zero(name+": failures", 0)
 	}
+}
+
+// detail tells all that is known of a failure.
+func (r *report) detail(f Failure) string {
+	text := fmt.Sprintf("%v%s, from %s, answers before %d, on a connection of %d ms", f.Err, r.when(f.End), f.From, f.Answers,
+		f.End.Sub(f.Begin).Milliseconds())
+	if f.Answers > 0 {
+		text += fmt.Sprintf(", the last one of configuration %d", f.Value)
+	}
+	if f.Child != "" {
+		text += fmt.Sprintf(" and child %s (pid %s)", f.Slot, f.Child)
+	}
+	return text
 }
 
 // maxValue is the longest value that stands in the table; a longer one follows it.

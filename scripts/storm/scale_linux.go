@@ -25,10 +25,21 @@ log {
 limits {
   idle_timeout = "1h"
 }
-
+%s
 site "storm" {
   route "GET /hang" {
     function "hang" {}
+  }
+  route "GET /sick" {
+    function "sick" {}
+  }
+  route "POST /echo" {
+    function "echo" {}
+  }
+  route "/files/" {
+    static {
+      root = %q
+    }
   }
   route "GET /plain" {
     unruly {
@@ -37,7 +48,7 @@ site "storm" {
     }
   }
 }
-`, children, t.ground.address, t.deferred, filepath.Join(t.folder, "storm.log"), n, more)
+`, children, t.ground.address, t.deferred, filepath.Join(t.folder, "storm.log"), t.trialText(), t.folder, n, more)
 }
 
 func (t *trial) serveUnruly() error {

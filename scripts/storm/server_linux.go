@@ -17,6 +17,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tined/tined/scripts/internal/rig"
 )
@@ -39,27 +42,35 @@ type server struct {
 	control string // path
 	process *rig.Process
 
+	// temp is the servers' folder for what is temporary.
+	temp string
+	// printed is the path of the file with what the processes print.
+	printed string
+
 	mu sync.Mutex
-	// orphans are children whose master has been killed. This process is their parent then, and buries them.
-	orphans map[int]bool
-	burials sync.Once
+	// own are the processes that somebody here waits for. All others that this process becomes the parent of are orphans, which it buries.
+	own   map[int]bool
+	ended chan struct{} // closed when there is nobody left to bury
 }
 
 // newServer starts binary with a configuration, and waits until it serves. The folder is the run's own.
 func newServer(t *trial, binary, text string) (*server, error) {
 	s := &server{
 		crew: t.crew, ground: t.ground, binary: binary, folder: t.folder, config: filepath.Join(t.folder, "storm.hcl"),
-		log: filepath.Join(t.folder, "storm.log"), orphans: make(map[int]bool),
+		log: filepath.Join(t.folder, "storm.log"), temp: filepath.Join(t.folder, "tmp"),
+		printed: filepath.Join(t.folder, "printed"), own: make(map[int]bool), ended: make(chan struct{}),
 	}
-	runtime := filepath.Join(s.folder, "run")
-	if err := os.MkdirAll(runtime, 0o700); err != nil {
-		return nil, err
+	s.control = filepath.Join(s.folder, "run", "control.sock")
+	for _, folder := range []string{filepath.Dir(s.control), s.temp} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, err
+		}
 	}
-	s.control = filepath.Join(runtime, "control.sock")
 	if err := s.write(text); err != nil {
 		return nil, err
 	}
-	return s, s.start()
+	go s.bury()
+	return s, s.start(binary)
 }
 
 // write puts a configuration in place, whole.
@@ -72,14 +83,19 @@ func (s *server) write(text string) error {
 }
 
 // start starts a master and waits until it serves.
-func (s *server) start() error {
-	var err error
-	s.ground.atServer(func() {
-		s.process, err = s.crew.Start(rig.AnyCore, []string{"RUNTIME_DIRECTORY=" + filepath.Dir(s.control)}, s.binary, "run", "-c", s.config)
+func (s *server) start(binary string) error {
+	env := []string{"RUNTIME_DIRECTORY=" + filepath.Dir(s.control), "TMPDIR=" + s.temp}
+	p, err := s.launch(func() (started *rig.Process, err error) {
+		s.ground.atServer(func() {
+			// What it prints goes to a file: a pipe would end with this process, and its successors go on with it.
+			started, err = s.crew.Start(rig.AnyCore, env, "sh", "-c", `exec "$@" >>"$0" 2>&1`, s.printed, binary, "run", "-c", s.config)
+		})
+		return started, err
 	})
 	if err != nil {
 		return err
 	}
+	s.process = p
 	for deadline := time.Now().Add(succession); ; {
 		st, err := s.status()
 		if err == nil && st.State == "serving" {
@@ -87,60 +103,113 @@ func (s *server) start() error {
 		}
 		select {
 		case <-s.process.Ended():
-			return fmt.Errorf("%s has ended at once: %s", s.binary, s.process.Output())
+			return fmt.Errorf("%s has ended at once: %s", binary, s.logged())
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s does not serve after %v: %w", s.binary, succession, errors.Join(err, errors.New(st.String())))
+			return fmt.Errorf("%s does not serve after %v: %w", binary, succession, errors.Join(err, errors.New(st.String())))
 		}
 	}
 }
 
-// killMaster kills the master, and takes its children over.
+// launch starts a process that the crew waits for.
+func (s *server) launch(start func() (*rig.Process, error)) (*rig.Process, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := start()
+	if err != nil {
+		return nil, err
+	}
+	s.own[p.Pid] = true
+	go func() {
+		<-p.Ended()
+		s.disown(p.Pid)
+	}()
+	return p, nil
+}
+
+func (s *server) disown(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.own, pid)
+}
+
+// killMaster kills the master. This process takes its children over.
 func (s *server) killMaster() error {
 	st, err := s.status()
 	if err != nil {
 		return err
 	}
-	family := rig.Tree(s.process.Pid)
-	s.mu.Lock()
-	for _, m := range family[1:] {
-		s.orphans[m.Pid] = true
-	}
-	s.mu.Unlock()
 	if err := syscall.Kill(st.Pid, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill the master: %w", err)
 	}
-	<-s.process.Ended()
-	s.burials.Do(func() {
-		go func() {
-			for range time.Tick(20 * time.Millisecond) {
-				s.bury()
-			}
-		}()
-	})
+	for deadline := time.Now().Add(succession); !gone(st.Pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("master %d is still there %v after SIGKILL", st.Pid, succession)
+		}
+	}
 	return nil
 }
 
-// bury waits for orphans that have died, as their parent must.
+// buryEvery is how often orphans are looked for that have died.
+const buryEvery = 20 * time.Millisecond
+
+// bury waits for orphans that have died, as their parent must: children whose master was killed, and masters whose predecessors have left.
 func (s *server) bury() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for pid := range s.orphans {
-		if got, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); got == pid || errors.Is(err, syscall.ECHILD) {
-			delete(s.orphans, pid)
+	tick := time.NewTicker(buryEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ended:
+			return
+		case <-tick.C:
+		}
+		for s.buryOne() {
 		}
 	}
 }
 
+// buryOne reports whether it has met an orphan that had died.
+func (s *server) buryOne() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var dead struct { // siginfo_t of a 64-bit machine, waitid(2)
+		_   [16]byte
+		pid int32
+		_   [108]byte
+	}
+	// What somebody waits for must stay for him, and who waits has not been told yet.
+	err := unix.Waitid(unix.P_ALL, 0, (*unix.Siginfo)(unsafe.Pointer(&dead)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	pid := int(dead.pid)
+	if err != nil || pid == 0 || s.own[pid] {
+		return false
+	}
+	_, err = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+	return err == nil
+}
+
 // command runs one of the server's commands and returns what it printed and its exit status; -1 when it did not end in time.
 func (s *server) command(args ...string) (string, int, error) {
+	return s.run(s.binary, append(args, "--control", s.control)...)
+}
+
+// run is command for another binary.
+func (s *server) run(binary string, args ...string) (string, int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.binary, append(args, "--control", s.control)...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
+	s.mu.Lock()
+	err := cmd.Start()
+	if err == nil {
+		s.own[cmd.Process.Pid] = true
+	}
+	s.mu.Unlock()
+	if err == nil {
+		err = cmd.Wait()
+		s.disown(cmd.Process.Pid)
+	}
 	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
 		return out.String(), -1, fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 	}
@@ -158,6 +227,7 @@ func (s *server) must(args ...string) error {
 
 // status is the part of `status --json` that counts here.
 type status struct {
+	Version    string `json:"version"`
 	Pid        int    `json:"pid"`
 	State      string `json:"state"`
 	Generation uint64 `json:"generation"`
@@ -180,6 +250,26 @@ type status struct {
 		Committed bool   `json:"committed"`
 		Reason    string `json:"reason"`
 	} `json:"last_reload"`
+	// Upgrade is the one that goes on, LastUpgrade the last that has ended, Predecessor what is left of the version before.
+	Upgrade     *upgradeStatus `json:"upgrade"`
+	LastUpgrade *upgradeStatus `json:"last_upgrade"`
+	Predecessor *struct {
+		Version     string `json:"version"`
+		Pid         int    `json:"pid"`
+		Children    int    `json:"children"`
+		Connections int    `json:"connections"`
+	} `json:"predecessor"`
+}
+
+// upgradeStatus is how far an upgrade is, or how it ended.
+type upgradeStatus struct {
+	Stage  string    `json:"stage"`
+	At     time.Time `json:"at"`
+	From   string    `json:"from"`
+	To     string    `json:"to"`
+	Done   bool      `json:"done"`
+	Reason string    `json:"reason"`
+	Moved  uint64    `json:"moved"`
 }
 
 // String is short, for messages.
@@ -194,6 +284,12 @@ func (s *status) String() string {
 		if c.LastEnd != "" {
 			fmt.Fprintf(&b, " (%s)", c.LastEnd)
 		}
+	}
+	if s.Upgrade != nil {
+		fmt.Fprintf(&b, "; upgrade to %s: %s", s.Upgrade.To, s.Upgrade.Stage)
+	}
+	if p := s.Predecessor; p != nil {
+		fmt.Fprintf(&b, "; predecessor %d with %d children, %d connections", p.Pid, p.Children, p.Connections)
 	}
 	if s.LastReload.Reason != "" {
 		fmt.Fprintf(&b, "; last reload: %s", s.LastReload.Reason)
@@ -376,8 +472,9 @@ func (s *server) end() error {
 
 // logged is the whole log, and what the processes have printed last.
 func (s *server) logged() string {
-	text, _ := os.ReadFile(s.log) // a log that is not there yet is empty
-	return string(text) + s.process.Output()
+	text, _ := os.ReadFile(s.log) // what is not there yet is empty
+	printed, _ := os.ReadFile(s.printed)
+	return string(text) + string(printed)
 }
 
 // last is the end of the log, for messages.

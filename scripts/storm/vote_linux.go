@@ -63,11 +63,7 @@ const everyChild = 1 << 20
 
 // vote makes reloads that meet something: afterwards all children serve one configuration.
 func (t *trial) vote() error {
-	if err := t.serveUnruly(); err != nil {
-		return err
-	}
-	e := new(epoch)
-	p, err := t.gather(e, 50*time.Millisecond)
+	e, p, err := t.muster((*trial).serveUnruly, 50*time.Millisecond)
 	defer p.stop()
 	if err != nil {
 		return err
@@ -118,7 +114,7 @@ func (t *trial) vote() error {
 			}
 			serving = n
 		}
-		t.resume(p)
+		p.resume()
 	}
 	excused := func(f Failure) bool {
 		return slices.ContainsFunc(deaths, func(d death) bool { return d.explains(f) })

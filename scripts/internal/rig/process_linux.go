@@ -83,7 +83,11 @@ func (p *Process) Output() string { return p.log.String() }
 func (p *Process) End() {
 	p.once.Do(func() {
 		family := Tree(p.Pid)
-		_ = syscall.Kill(p.Pid, syscall.SIGTERM)
+		select {
+		case <-p.ended: // its number may be another process's by now
+		default:
+			_ = syscall.Kill(p.Pid, syscall.SIGTERM)
+		}
 		select {
 		case <-p.ended:
 		case <-time.After(endPatience):

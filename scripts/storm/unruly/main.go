@@ -1,10 +1,13 @@
-// Command unruly is a server for storm: tined with a handler and a module that misbehave when they are told to.
+// Command unruly is a server for storm: tined with handlers and a module that misbehave when they are told to. As a file called sick-NAME
+// it is sick (sick.go).
 //
 // The function "hang" stops its child's loop, in the way that ?how= says, for ?ms= milliseconds, or for ever:
 //
 //	spin     computes
 //	block    waits in a system call
 //	wedge    waits in a system call that the Go scheduler does not know of: no goroutine of the child runs any more
+//
+// The function "echo" sends what it gets, and "sick" answers "well", unless the executable is sick.
 //
 // The module "unruly" answers with the text that it is given, the child's index and its process id, from the loop. When a generation
 // is opened it can be slow, refuse, or kill its own child:
@@ -19,6 +22,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,7 +39,24 @@ import (
 func main() {
 	p := tined.New(tined.Options{Name: "unruly", Short: "a server that misbehaves", Modules: []module.Module{unruly{}}})
 	p.FuncHandler("hang", hang{})
+	p.FuncHandler("echo", tined.HandlerFunc(echo))
+	p.FuncHandler("sick", tined.HandlerFunc(sick))
+	p.OnChildStart(func(context.Context, tined.Child) error {
+		mute()
+		return nil
+	})
+	fallIll()
 	p.Main()
+}
+
+// echo sends what it gets.
+func echo(w *tined.Response, r *tined.Request) {
+	body, err := r.Body.Bytes()
+	if err != nil {
+		tined.Error(w, tined.StatusOf(err))
+		return
+	}
+	w.SendBytes(body)
 }
 
 // hang stops the loop.
