@@ -248,9 +248,7 @@ func (l *lineage) first() *reign {
 	if diagnostics.HasErrors() {
 		l.t.Fatal(diagnostics.Err())
 	}
-	// A process that another test starts has all descriptors between its fork and its exec, and with them the locks of those that are closed.
-	syscall.ForkLock.RLock()
-	syscall.ForkLock.RUnlock()
+	forksEnd()
 	m, err := open(o, config, sources)
 	if err != nil {
 		close(r.gone)
@@ -259,6 +257,13 @@ func (l *lineage) first() *reign {
 	r.begin(m)
 	r.out.wait(l.t, "serving http", 1)
 	return r
+}
+
+// forksEnd waits for the forks of other tests: between its fork and its exec a process has all descriptors, and with them the locks of those that
+// are closed here.
+func forksEnd() {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 }
 
 // begin runs a master whose clock and children are the test's.
