@@ -25,9 +25,6 @@ LABFLAGS     ?=
 # The parts of make soak.
 SOAK ?= bench storm reload vote scale hang master kills upgrade handoff rollback assault hostile fuzz
 
-# The package that the debug build changes, and the one that runs it as processes.
-DEBUGGED := . ./child
-
 .DEFAULT_GOAL := help
 .PHONY: help run build deps test race lint fuzz bench lab bars hostile soak check clean programs
 .NOTPARALLEL: # the tests and the benchmark want the machine for themselves
@@ -51,9 +48,8 @@ test: deps ## run all tests
 
 # Every process of the race detector sleeps a second at its end, by default.
 race: export GORACE = atexit_sleep_ms=0
-race: deps ## run all tests under the race detector, then with the debug build's assertions too
-	go test -race -timeout 8m ./...
-	go test -race -timeout 8m -tags tined_debug $(DEBUGGED)
+race: deps ## run all tests under the race detector, with the debug build's assertions
+	go test -race -timeout 8m -tags tined_debug ./...
 
 lint: deps ## gofmt, go vet, staticcheck, shellcheck
 	@scripts/lint.sh
