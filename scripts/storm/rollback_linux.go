@@ -60,10 +60,6 @@ var sicknesses = []sickness{
 		text: func(t *trial, n uint64) string { return t.unrulyText(n, t.children, "answr = \"x\"") }},
 	{name: "refuses", about: "its children refuse the configuration",
 		text: func(t *trial, n uint64) string { return t.unrulyText(n, t.children, "refuse_in = 1") }},
-	{name: "proof", about: "its children answer the master's own request with an error",
-		text: func(t *trial, n uint64) string {
-			return strings.Replace(t.unrulyText(n, t.children, ""), "limits {", "limits {\n  header_count = 1", 1)
-		}},
 	{name: "mute", about: "its children never answer the master's own request", sick: "mute", args: []string{}},
 	{name: "dies", about: "a child dies whenever it is started",
 		text: func(t *trial, n uint64) string { return t.unrulyText(n, t.children, "die_in = 1") }},
