@@ -92,7 +92,7 @@ func (ch *child) watchOutlets(outlets []*outlet) {
 			select {
 			case <-o.ended:
 			case <-ch.over:
-				_ = o.conn.Shutdown()
+				_ = o.conn.Shutdown() // an error means that it has ended
 			}
 		}()
 	}
@@ -155,7 +155,7 @@ func (g *giving) abandon() {
 		return
 	}
 	for _, o := range g.outlets {
-		_ = o.conn.Close()
+		_ = o.conn.Close() // nothing was sent
 		close(o.ended)
 	}
 }
@@ -197,7 +197,7 @@ func (o *outlet) send() {
 				if !masterGone(err) { // what has ended the channel is known
 					o.fail(err.Error())
 				}
-				_ = o.conn.Shutdown()
+				_ = o.conn.Shutdown() // an error means that it has ended
 				return
 			}
 		case <-o.ended:
@@ -280,7 +280,7 @@ func (o *outlet) receive(sent <-chan struct{}) {
 	_ = o.conn.Shutdown() // what the sender sends now fails
 	close(o.ended)
 	<-sent
-	_ = o.conn.Close()
+	_ = o.conn.Close() // nothing was left unsent that anybody waits for
 	o.mu.Lock()
 	reason := o.reason
 	o.mu.Unlock()

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tined/tined/configs"
-	"github.com/tined/tined/netcore"
 	"github.com/tined/tined/netcore/board"
 	"github.com/tined/tined/netcore/control"
 )
@@ -118,8 +117,7 @@ func (m *master) bequeathLife(c *child) {
 // claim asks the predecessor for all that it holds.
 func claim(conn *control.Conn, version, executable string) (_ *succession, err error) {
 	s := &succession{
-		channel: conn, stage: control.StageProving, lives: map[int]*board.Life{}, proved: map[int]bool{}, values: map[string]uint64{},
-		endpoints: map[uint32]netcore.Endpoint{},
+		channel: conn, stage: control.StageProving, lives: map[int]*board.Life{}, values: map[string]uint64{},
 	}
 	defer func() {
 		if err != nil {

@@ -171,7 +171,7 @@ func (m *master) countLeft(u *upgrading) {
 	for reason, name := range board.CloseReasons {
 		switch n := since.Closed(reason); {
 		case n == 0:
-		case name == "moved":
+		case reason == movedReason:
 			u.outcome.Moved = n
 		default:
 			u.outcome.ClosedByReason[name] = n

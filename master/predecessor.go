@@ -130,10 +130,7 @@ func (m *master) predecessorGone(s *succession) {
 		}
 		s.stage = control.StageProbation
 		s.confirming = true
-		m.lastUpgrade = &Upgrade{
-			At: m.born, By: "the death of the master before", Binary: m.o.Executable, From: s.bequest.Version, To: m.o.Version, Stage: control.StageDone,
-			Done: true, Seconds: m.now().Sub(m.born).Seconds(),
-		}
+		m.upgradedBy(s, "the death of the master before")
 		m.admit() // before the start is announced: it waits for them
 		m.become(s)
 		go func() {
@@ -150,6 +147,14 @@ func (m *master) predecessorGone(s *succession) {
 	}
 }
 
+// upgradedBy is the outcome of an upgrade whose predecessor did not live to tell it.
+func (m *master) upgradedBy(s *succession, by string) {
+	m.lastUpgrade = &Upgrade{
+		At: m.born, By: by, Binary: m.o.Executable, From: s.bequest.Version, To: m.o.Version, Stage: control.StageDone, Done: true,
+		Seconds: m.now().Sub(m.born).Seconds(),
+	}
+}
+
 // endSuccession closes the account of the predecessor: this server is one version again.
 func (m *master) endSuccession(s *succession) {
 	if m.succession != s {
@@ -162,10 +167,7 @@ func (m *master) endSuccession(s *succession) {
 	m.finish()
 	m.log.Info("the version before has gone", zap.String("version", s.bequest.Version))
 	if m.lastUpgrade == nil { // it has died before its farewell
-		m.lastUpgrade = &Upgrade{
-			At: m.born, By: "the version before", Binary: m.o.Executable, From: s.bequest.Version, To: m.o.Version, Stage: control.StageDone, Done: true,
-			Seconds: m.now().Sub(m.born).Seconds(),
-		}
+		m.upgradedBy(s, "the version before")
 	}
 	// What the operator has set in place of the configuration stays, as in a reload that does not change it.
 	if wanted := m.configuredChildren(); m.config.Children != s.bequest.Configured && wanted != m.children() && m.phase == serving {

@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"github.com/tined/tined/netcore"
 	"github.com/tined/tined/netcore/board"
 	"github.com/tined/tined/netcore/control"
 )
@@ -40,7 +39,6 @@ type succession struct {
 	channel     *control.Conn // until the loop has it
 	conn        *running
 	bequest     control.Bequest
-	endpoints   map[uint32]netcore.Endpoint
 	shards      []orphanShard
 	kept        []*control.Kept
 	runtime     *runtimeDir
@@ -59,7 +57,6 @@ type succession struct {
 	answer time.Time // when Yielded, or Released, must have come; zero: none is awaited
 	own    *board.Sums
 	theirs *board.Sums
-	proved map[int]bool
 	values map[string]uint64
 
 	alone       bool // the channel has ended
@@ -110,15 +107,7 @@ func (m *master) hearPredecessor() {
 	if s == nil {
 		return
 	}
-	s.conn = &running{conn: s.channel, outbox: make(chan outgoing, outboxSize), sent: make(chan struct{}), post: func(event any) {
-		if !m.do(func() { m.heardPredecessor(s, event); m.settle() }) {
-			if r, ok := event.(received); ok {
-				closeAll(r.files)
-			}
-		}
-	}}
-	go s.conn.receive(m.sink.write)
-	go s.conn.send()
+	s.conn = m.talk(s.channel, func(event any) { m.heardPredecessor(s, event) })
 	s.progress("claimed " + plural(m.shards.count(), "shard", "shards"))
 }
 
@@ -201,8 +190,7 @@ func (m *master) tellOffspring(c *child) {
 
 // hasProved tells how the proving goes on.
 func (m *master) hasProved(c *child) {
-	if s := m.succession; s.pending() && s.stage == control.StageProving && !s.proved[c.slot.index] {
-		s.proved[c.slot.index] = true
+	if s := m.succession; s.pending() && s.stage == control.StageProving {
 		s.progress(fmt.Sprintf("child %d proved", c.slot.index))
 	}
 }
@@ -244,7 +232,7 @@ func (m *master) advanceSuccession() {
 			}
 			m.askYield(s, slots)
 			s.due, s.lookAt = m.now().Add(m.config.Upgrade.Probation), m.now().Add(gateEvery)
-			s.progress(fmt.Sprintf("taking over: %s; probation for %v", plural(len(slots), "child accepts", "children accept"), m.config.Upgrade.Probation))
+			s.progress(fmt.Sprintf("taking over: %s; probation for %v", plural(m.children(), "child accepts", "children accept"), m.config.Upgrade.Probation))
 		case !s.due.IsZero() && !m.now().Before(s.due):
 			s.progress(fmt.Sprintf("probation %v: %s", m.config.Upgrade.Probation, trialText(m.livingSums().Since(s.own))))
 			s.confirming, s.answer = true, m.now().Add(m.bounds.answer+m.bounds.lastWords)
@@ -427,7 +415,7 @@ func (m *master) promote(init *os.File) {
 	}
 }
 
-// supervisor is what the supervisor has said to the first master, as far as it concerns later ones: the sockets of its activation have come
+// supervisorEnv is what the supervisor has said to the first master, as far as it concerns later ones: the sockets of its activation have come
 // by another way.
 func (s *succession) supervisorEnv() map[string]string {
 	env := maps.Clone(s.bequest.Supervisor)

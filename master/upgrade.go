@@ -261,15 +261,7 @@ func (m *master) startSuccessor(u *upgrading) string {
 	u.started, u.outcome.Stage, u.offspring, u.values = true, control.StageStarting, map[int]*os.File{}, map[string]uint64{}
 	u.due = m.now().Add(m.upgradeBound(u.request))
 	m.tellProgress(u, "starting "+u.outcome.Binary)
-	u.conn = &running{conn: ours, outbox: make(chan outgoing, outboxSize), sent: make(chan struct{}), post: func(event any) {
-		if !m.do(func() { m.hearSuccessor(u, event); m.settle() }) {
-			if r, ok := event.(received); ok {
-				closeAll(r.files)
-			}
-		}
-	}}
-	go u.conn.receive(m.sink.write)
-	go u.conn.send()
+	u.conn = m.talk(ours, func(event any) { m.hearSuccessor(u, event) })
 	go func() {
 		err := m.flip.Upgrade(u.outcome.Binary, envelope)
 		if err != nil { // the channel's end may still be in the envelope, which tableflip keeps
@@ -278,9 +270,24 @@ func (m *master) startSuccessor(u *upgrading) string {
 			}
 		}
 		_ = envelope.Close()
-		m.do(func() { m.flipped(u, err); m.settle() })
+		m.do(func() { m.flipped(u, err) })
 	}()
 	return ""
+}
+
+// talk serves a channel to another master: what comes by it goes to hear, on the loop.
+func (m *master) talk(conn *control.Conn, hear func(event any)) *running {
+	r := &running{conn: conn, outbox: make(chan outgoing, outboxSize), sent: make(chan struct{})}
+	r.post = func(event any) {
+		if !m.do(func() { hear(event) }) {
+			if e, ok := event.(received); ok { // the loop has ended
+				closeAll(e.files)
+			}
+		}
+	}
+	go r.receive(m.sink.write)
+	go r.send()
+	return r
 }
 
 // hearSuccessor takes what comes by the channel.
