@@ -36,7 +36,6 @@ func (m *master) stop(fast bool) {
 	m.log.Info("stopping", zap.Bool("fast", fast), zap.Int("children", len(m.lives)))
 	m.phase, m.fast = stopping, fast
 	m.emit(EventStopping, nil, plural(len(m.lives), "child is", "children are")+" told to drain")
-	m.tellStopping()
 	if u := m.upgrading; u != nil && u.started {
 		m.endSuccessor(u, "the server is stopping")
 	} else if u != nil {
@@ -76,6 +75,7 @@ func (m *master) stop(fast bool) {
 	if c := m.house.slot.current; c != nil {
 		m.drain(c, timeout, bound)
 	}
+	m.tellStopping() // with all bounds known
 	if fast {
 		m.hurryPredecessor()
 	}

@@ -99,9 +99,16 @@ func (n *notifier) reloaded(status string) error {
 	return n.say(datagram(statusLine(status), "READY=1"))
 }
 
-// stopping begins the stop.
-func (n *notifier) stopping(status string) error {
-	return n.say(datagram(statusLine(status), "STOPPING=1"))
+// stopping begins the stop, which may take so long.
+func (n *notifier) stopping(status string, bound time.Duration) error {
+	return n.say(datagram(statusLine(status), "STOPPING=1", extendLine(bound)))
+}
+
+// extend says that a stop may take so long from now on, when that is longer than what the supervisor would grant. EAGAIN as in status.
+func (n *notifier) extend(bound time.Duration) error { return n.transient(extendLine(bound)) }
+
+func extendLine(bound time.Duration) string {
+	return "EXTEND_TIMEOUT_USEC=" + strconv.FormatInt(bound.Microseconds(), 10)
 }
 
 // status is what `systemctl status` shows. EAGAIN: there is no room now; it does not wait for any, since a later text replaces it.

@@ -15,7 +15,8 @@ import (
 //
 //   - READY=1 with our pid as MAINPID when the start line is printed, and a copy of every shard for its store then;
 //   - RELOADING=1 when a reload begins, READY=1 when it is over, also when it was refused;
-//   - STOPPING=1 when a stop begins;
+//   - STOPPING=1 when a stop begins, and how long it may take, so that a drain_timeout beyond TimeoutStopSec= of the unit is not cut short;
+//     that is said again as long as it goes on;
 //   - WATCHDOG=1 from the loop's own turns: a loop that hangs is found;
 //   - STATUS when it changes, at most once a second, and for the count of connections alone every ten seconds;
 //   - the differences of the store when shards come and go.
@@ -26,6 +27,9 @@ const (
 	statusPause      = time.Second      // between two texts
 	connectionsPause = 10 * time.Second // between two that differ in the count of connections alone
 	retryPause       = 100 * time.Millisecond
+
+	extendPause  = 5 * time.Second  // between two words on how long a stop may take
+	extendMargin = 10 * time.Second // granted beyond what is known: for the last answers, and for the next word to come
 )
 
 // supervision is what the loop knows of the supervisor. A nil one has none. Owner: the loop.
@@ -40,7 +44,8 @@ type supervision struct {
 	said        string // the text that stands there, without the count of connections
 	connections int64  // the count in it
 	saidAt      time.Time
-	broken      bool // an error was reported
+	extendedAt  time.Time // when it was last said how long the stop may take
+	broken      bool      // an error was reported
 }
 
 // newSupervision is nil when no supervisor has spoken to this process.
@@ -132,8 +137,48 @@ func (m *master) tellReloaded() {
 func (m *master) tellStopping() {
 	if s := m.supervision; s != nil {
 		text, connections := m.statusText()
-		m.tell(s.notifier.stopping(s.keep(text, connections, m.now())))
+		s.extendedAt = m.now()
+		m.tell(s.notifier.stopping(s.keep(text, connections, m.now()), m.stopBound(m.now())+extendMargin))
 	}
+}
+
+// stopBound is how long the stop that goes on may still take: what is left of this process's children, and of the version before; 0: it
+// should be over.
+func (m *master) stopBound(now time.Time) time.Duration {
+	end := now
+	later := func(due time.Time) {
+		if due.After(end) {
+			end = due
+		}
+	}
+	for c := range m.lives {
+		later(c.due)
+	}
+	if c := m.house.slot.current; c != nil {
+		later(c.due)
+	}
+	later(m.busyDue)
+	if m.succession != nil && m.preceded() {
+		later(m.succession.predecessor.Until.Add(predecessorGrace))
+	}
+	return end.Sub(now)
+}
+
+// extendStop says again how long the stop may take. One that is late is not the supervisor's to wait for.
+func (m *master) extendStop(now time.Time) (next time.Time) {
+	s := m.supervision
+	if due := s.extendedAt.Add(extendPause); due.After(now) {
+		return due
+	}
+	if bound := m.stopBound(now); bound > 0 {
+		err := s.notifier.extend(bound + extendMargin)
+		if roomAgain(err) {
+			return now.Add(retryPause)
+		}
+		m.tell(err)
+	}
+	s.extendedAt = now
+	return now.Add(extendPause)
 }
 
 // keep notes the text that is said now, and completes it.
@@ -212,6 +257,9 @@ func (m *master) checkSupervision(now time.Time) (next time.Time) {
 		sooner(now.Add(retryPause))
 	case behind:
 		sooner(now) // somebody has waited for it
+	}
+	if m.phase == stopping {
+		sooner(m.extendStop(now))
 	}
 	if due := s.saidAt.Add(statusPause); due.After(now) {
 		sooner(due)

@@ -101,13 +101,58 @@ func TestStatusIsSaidWhenItChanges(t *testing.T) {
 	s.wants("STATUS=serving  with 0 children, generation 2, 0 connections\nREADY=1")
 	m.phase = stopping
 	m.tellStopping()
-	s.wants("STATUS=stopping\nSTOPPING=1")
+	s.wants("STATUS=stopping\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=10000000")
 	m.tellReloaded()
-	s.nothing() // STOPPING=1 was the last word
+	s.nothing() // STOPPING=1 was the last word of that kind
 	*now = now.Add(statusPause)
 	if next := m.checkSupervision(*now); !next.Equal(now.Add(statusPause)) {
 		t.Errorf("connections end without an event, and the next turn is in %v", next.Sub(*now))
 	}
+}
+
+// TestStopIsExtended: the supervisor knows how long a stop may take, and is told again as long as that is true.
+func TestStopIsExtended(t *testing.T) {
+	m, s, now := watched(t, nil)
+	m.phase = stopping
+	fast, slow := &child{slot: &slot{}, due: now.Add(2 * time.Second)}, &child{slot: &slot{}, due: now.Add(92 * time.Second)}
+	m.lives[fast], m.lives[slow] = struct{}{}, struct{}{}
+	m.tellStopping()
+	s.wants("STATUS=stopping\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=102000000")
+	*now = now.Add(extendPause - statusPause)
+	if next := m.checkSupervision(*now); !next.Equal(now.Add(statusPause)) {
+		t.Errorf("next turn in %v", next.Sub(*now))
+	}
+	s.nothing()
+	*now = now.Add(statusPause)
+	m.checkSupervision(*now)
+	s.wants("EXTEND_TIMEOUT_USEC=97000000")
+
+	// One for which there is no room comes soon.
+	full := 0
+	for ; m.supervision.notifier.watchdog() == nil; full++ {
+	}
+	*now = now.Add(extendPause)
+	if next := m.checkSupervision(*now); !next.Equal(now.Add(retryPause)) {
+		t.Errorf("next turn in %v", next.Sub(*now))
+	}
+	for range full {
+		s.next()
+	}
+	*now = now.Add(retryPause)
+	m.checkSupervision(*now)
+	s.wants("EXTEND_TIMEOUT_USEC=91900000")
+
+	// What is left of the version before counts.
+	m.previous.path, m.succession = "/before", &succession{predecessor: Predecessor{Until: now.Add(200 * time.Second)}}
+	*now = now.Add(extendPause)
+	m.checkSupervision(*now)
+	s.wants("EXTEND_TIMEOUT_USEC=225000000")
+	m.succession = nil
+
+	// A stop that is late is ended by the supervisor.
+	*now = now.Add(100 * time.Second)
+	m.checkSupervision(*now)
+	s.nothing()
 }
 
 // TestStoreFollowsTheShards: no copy keeps a socket open that is about to be closed, and none of a socket unit is made.

@@ -108,7 +108,8 @@ func TestNotifierSays(t *testing.T) {
 		{func() error { return n.reloading(1234567) }, "MONOTONIC_USEC=1234567\nRELOADING=1"},
 		{func() error { return n.reloaded("reload refused: x:1:2: y") }, "STATUS=reload refused: x:1:2: y\nREADY=1"},
 		{func() error { return n.status("two\nlines\x1b and \xff") }, "STATUS=two lines? and ?"},
-		{func() error { return n.stopping("stopping") }, "STATUS=stopping\nSTOPPING=1"},
+		{func() error { return n.stopping("stopping", 90*time.Second) }, "STATUS=stopping\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=90000000"},
+		{func() error { return n.extend(1500 * time.Millisecond) }, "EXTEND_TIMEOUT_USEC=1500000"},
 		{n.watchdog, "WATCHDOG=1"},
 		{func() error { return n.forget("a,b") }, "FDNAME=a,b\nFDSTOREREMOVE=1"},
 	} {
@@ -154,7 +155,7 @@ func TestNotifierWithoutSupervisor(t *testing.T) {
 		t.Fatalf("%v, %v", n, err)
 	}
 	for _, err := range []error{
-		n.ready(1, ""), n.reloading(1), n.reloaded(""), n.status(""), n.stopping(""), n.watchdog(), n.store("x", 0), n.forget("x"),
+		n.ready(1, ""), n.reloading(1), n.reloaded(""), n.status(""), n.stopping("", 0), n.extend(0), n.watchdog(), n.store("x", 0), n.forget("x"),
 		n.barrier(0), n.flush(),
 	} {
 		if err != nil {

@@ -154,7 +154,7 @@ func (p *service) signal(t *testing.T, signal syscall.Signal) {
 func (p *service) stop(t *testing.T, s *systemd) {
 	t.Helper()
 	p.signal(t, syscall.SIGTERM)
-	s.said(`^STATUS=stopping.*\nSTOPPING=1$`)
+	s.said(`^STATUS=stopping.*\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=\d+$`)
 	if err := p.cmd.Wait(); err != nil {
 		t.Errorf("%v\n%s%s", err, p.stdout, p.stderr)
 	}
