@@ -71,7 +71,8 @@ func usableCores() *unix.CPUSet {
 	return &usable
 }
 
-// pin binds the process to one of the cores that it was started with, by its index, or lets it use all of them again.
+// pin binds the process to one of the cores that it was started with, by its index, or lets it use all of them again. Where that cannot be
+// it says so and serves on: the cores are a matter of speed alone.
 func (ch *child) pin(on bool) {
 	if on == ch.pinned || ch.cores == nil {
 		return
@@ -81,6 +82,11 @@ func (ch *child) pin(on bool) {
 		set = nthCore(ch.cores, ch.index%ch.cores.Count())
 	}
 	if err := setAffinity(&set); err != nil {
+		if errors.Is(err, unix.EPERM) { // the kernel itself forbids nobody the own threads
+			ch.cores = nil // a filter lasts as long as the process: there is nothing to try again
+			err = fmt.Errorf("%w: a filter of system calls forbids it, and the child serves on all cores; in a systemd unit"+
+				" SystemCallFilter=sched_setaffinity allows it, by `systemctl edit`", err)
+		}
 		ch.logLine(levelWarn, "pin", "error", err)
 		return
 	}

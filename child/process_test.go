@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -162,6 +163,40 @@ func TestPinAndBack(t *testing.T) {
 			t.Error("the first core is the second")
 		}
 	}
+}
+
+// Where a filter of system calls forbids it, as that of a hardened unit, the child serves unpinned and says what allows it.
+func TestPinThatIsForbidden(t *testing.T) {
+	tc := start(t, "", nil)
+	if tc.cores == nil {
+		t.Skip("the system does not tell the cores")
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the filter ends with the thread
+		filter := []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the call's number
+			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_SCHED_SETAFFINITY, Jf: 1},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+			{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+		}
+		program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)), 0, 0)
+		}
+		if err == nil {
+			tc.pin(true)
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Skipf("no filter can be set here: %v", err)
+	}
+	if tc.pinned {
+		t.Error("it takes itself for pinned")
+	}
+	tc.until("it is said what allows it", func(*loop) bool { return strings.Contains(tc.loggedLines(), "SystemCallFilter=sched_setaffinity") })
 }
 
 // A commit takes over everything that concerns the process; a preparation nothing.

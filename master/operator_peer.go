@@ -58,21 +58,29 @@ func (a socketAccess) give(path string) error {
 			return fmt.Errorf("control_group %q: %w; name a group of this system", a.group, err)
 		}
 	}
-	if uid >= 0 || gid >= 0 {
-		err := os.Lchown(path, uid, gid)
-		if errors.Is(err, fs.ErrPermission) {
-			return fmt.Errorf("control_owner %q, control_group %q: %w; only root can give the socket away, others can give it to a group of their own",
-				a.owner, a.group, err)
-		}
-		if err != nil {
-			return err
-		}
+	if err := own(path, uid, gid); errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("control_owner %q, control_group %q: %w; only root can give the socket away, others can give it to a group of their own;"+
+			" and a systemd unit whose SystemCallFilter= leaves chown(2) out needs SystemCallFilter=@chown for it, by `systemctl edit`", a.owner, a.group, err)
+	} else if err != nil {
+		return err
 	}
 	mode := a.mode
 	if mode == 0 {
 		mode = controlMode
 	}
 	return os.Chmod(path, mode.Perm())
+}
+
+// own gives a file to a user and a group, -1: whose it is. What is theirs already needs no call, which may be forbidden.
+func own(path string, uid, gid int) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	if (uid < 0 || uint32(uid) == st.Uid) && (gid < 0 || uint32(gid) == st.Gid) {
+		return nil
+	}
+	return os.Lchown(path, uid, gid)
 }
 
 // idOf is the number of a user or group that is given by name or by number.

@@ -177,3 +177,35 @@ func TestAccessOfTheControlSocket(t *testing.T) {
 		}
 	}
 }
+
+// Giving a file to whom it belongs needs no call: a filter of system calls may forbid it.
+func TestOwnedAlready(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "control.sock")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{dir, filepath.Dir(dir)} { // the test's own folder
+		if err := os.Chmod(p, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	group := os.Getegid()
+	as(t, 4001, 4001, nil, func() { // who is neither root nor the owner may not even change it to what it is
+		for _, c := range []struct {
+			uid, gid int
+			allowed  bool
+		}{{-1, -1, true}, {0, -1, true}, {-1, group, true}, {0, group, true}, {4001, -1, false}, {-1, 4001, false}} {
+			if err := own(path, c.uid, c.gid); (err == nil) != c.allowed || err != nil && !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("%d, %d: %v", c.uid, c.gid, err)
+			}
+		}
+		err := socketAccess{group: "4001"}.give(path)
+		if err == nil || !strings.Contains(err.Error(), "SystemCallFilter=@chown") {
+			t.Errorf("%v", err)
+		}
+	})
+}
