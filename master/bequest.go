@@ -22,7 +22,7 @@ const claimBound = 10 * time.Second
 // bequeath gives the successor duplicates of all that a master holds.
 func (m *master) bequeath(u *upgrading) {
 	b := &control.Bequest{
-		Version: m.o.Version, Executable: m.o.Executable, Identity: m.identity, Control: m.runtime.control, Children: m.runtime.children,
+		Version: u.kept.version, Executable: u.kept.path, Identity: u.kept.identity, Control: m.runtime.control, Children: m.runtime.children,
 		Secret: m.runtime.secret, Generation: m.lastGeneration, Slots: m.children(), Configured: m.config.Children, LastListener: m.shards.lastID,
 		Supervisor: m.o.supervisor, CanaryMillis: u.request.CanaryMillis, Init: m.o.Init != nil,
 	}

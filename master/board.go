@@ -141,6 +141,9 @@ func (m *master) sumUp(c *child) {
 	}
 	if u.confirmed {
 		u.ended.Merge(c.life.Sums())
+		if !c.drained {
+			u.cut += uint64(c.life.Gauge(board.WordConnections))
+		}
 	}
 	summed := !u.confirmed || u.left
 	if summed {

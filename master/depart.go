@@ -177,6 +177,9 @@ func (m *master) countLeft(u *upgrading) {
 			u.outcome.ClosedByReason[name] = n
 		}
 	}
+	if u.cut > 0 {
+		u.outcome.ClosedByReason[closedByKill] = u.cut
+	}
 }
 
 // closedText is "12 by drain_timeout, 1 by client_gone".

@@ -1,9 +1,11 @@
 package master
 
 import (
+	"bytes"
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,6 +39,68 @@ func (m *master) refusesUpgrade(u *upgrading) string {
 	}
 	return executable(u.outcome.Binary)
 }
+
+// ownImage leads to the executable that this process runs, wherever its file is by now (FACTS 16).
+const ownImage = "/proc/self/exe"
+
+// keep settles what a rollback goes back to after the upgrade, and says why it cannot be what was asked for; "": it can. The loop reads two
+// executables for it, one of which is in memory: a matter of milliseconds, and none of the children waits for the loop.
+func (m *master) keep(u *upgrading) string {
+	u.kept = previous{m.o.Executable, m.identity, m.o.Version}
+	if path := u.request.Previous; path != "" {
+		if why := executable(path); why != "" {
+			return "a rollback could not go back to the copy of this version: " + why
+		}
+		id, err := sameContent(path, ownImage)
+		switch {
+		case err != nil:
+			return fmt.Sprintf("the copy of this version, which a rollback goes back to, cannot be compared with it: %v", err)
+		case id == "":
+			return fmt.Sprintf("%s is no copy of the executable that serves, and a rollback would go to another version: copy /proc/%d/exe there", path, os.Getpid())
+		}
+		u.kept.path, u.kept.identity = path, id
+	}
+	return ""
+}
+
+// sameContent compares a file with another one, and returns the identity of what it has read; "": they differ.
+func sameContent(path, other string) (id string, err error) {
+	a, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer a.Close()
+	b, err := os.Open(other)
+	if err != nil {
+		return "", err
+	}
+	defer b.Close()
+	var ours, theirs unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(a.Fd()), &ours), unix.Fstat(int(b.Fd()), &theirs)); err != nil {
+		return "", err
+	}
+	if ours.Size != theirs.Size {
+		return "", nil
+	}
+	one, two := make([]byte, 1<<18), make([]byte, 1<<18)
+	for {
+		n, err := io.ReadFull(a, one)
+		k, otherErr := io.ReadFull(b, two)
+		switch {
+		case err != nil && !ended(err):
+			return "", err
+		case otherErr != nil && !ended(otherErr):
+			return "", otherErr
+		case !bytes.Equal(one[:n], two[:k]):
+			return "", nil
+		case err != nil:
+			return identityOf(&ours), nil
+		}
+	}
+}
+
+// ended tells the end of a file from an error.
+func ended(err error) bool { return err == io.EOF || err == io.ErrUnexpectedEOF }
 
 // executable says why a file cannot be executed; "": nothing speaks against it.
 func executable(path string) string {
@@ -82,5 +146,9 @@ func identity(path string) string {
 	if unix.Stat(path, &st) != nil {
 		return ""
 	}
+	return identityOf(&st)
+}
+
+func identityOf(st *unix.Stat_t) string {
 	return fmt.Sprintf("%d:%d:%d:%d", st.Dev, st.Ino, st.Size, st.Mtim.Nano())
 }

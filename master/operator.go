@@ -29,7 +29,7 @@ const (
 	operatorEndBound = time.Second
 	// apiVersion is that of the interface, in every answer's field Tined-API. The first number is that of the paths; the second grows with
 	// every operation, key or parameter that is added.
-	apiVersion = "1.2"
+	apiVersion = "1.3"
 )
 
 // operator serves HTTP on the control socket. Its handlers run on goroutines of their own and

@@ -67,6 +67,10 @@ func (o *operator) upgradeNow(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("upgrade: binary cannot be %.200q; write an absolute path", request.Binary))
 		return
 	}
+	if request.Previous != "" && !filepath.IsAbs(request.Previous) {
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("upgrade: previous cannot be %.200q; write an absolute path", request.Previous))
+		return
+	}
 	o.follow(w, r, "upgrade", request, o.upgrade)
 }
 
@@ -77,6 +81,10 @@ func (o *operator) rollbackNow(w http.ResponseWriter, r *http.Request) {
 	}
 	if request.Binary != "" {
 		refuse(w, http.StatusBadRequest, "rollback: binary is that of the version before, and cannot be set; to go on with another one ask for an upgrade")
+		return
+	}
+	if request.Previous != "" {
+		refuse(w, http.StatusBadRequest, "rollback: previous cannot be set; a rollback back from this one goes to the file of the version that serves now")
 		return
 	}
 	o.follow(w, r, "rollback", request, o.rollback)

@@ -2,6 +2,8 @@ package master
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +33,49 @@ func TestUnbindableAddresses(t *testing.T) {
 	}
 	if err := unbindable(netcore.Endpoint{}, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// Every address that cannot be had is named, as a start would; nothing is left behind, not even a file.
+func TestProbePorts(t *testing.T) {
+	dir := t.TempDir()
+	address := func(text string) configs.Address {
+		a, err := configs.ParseAddress(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	nobody := func(string) string { return "" }
+	free := &configs.Config{Listeners: []configs.Listener{
+		{Name: "any", Address: address("127.0.0.1:0")}, {Name: "file", Address: address("unix:" + dir + "/free.sock")},
+	}}
+	if err := ProbePorts(free, nobody); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	fd := listening(t, "127.0.0.1:0", true)
+	taken := localOf(t, fd).Addr.String()
+	bad := append(free.Listeners, configs.Listener{Name: "one", Address: address(taken)}, configs.Listener{Name: "two", Address: address("192.0.2.1:80")},
+		configs.Listener{Name: "three", Address: address("unix:" + dir + "/none/x.sock")})
+	err := ProbePorts(&configs.Config{Listeners: bad}, nobody)
+	if err == nil {
+		t.Fatal("all can be had")
+	}
+	all := strings.Split(err.Error(), "\n")
+	if len(all) != 3 {
+		t.Fatalf("%q", all)
+	}
+	contains(t, all[0], `listen "one": `+taken+" is in use by ", fmt.Sprintf("(pid %d)", os.Getpid()))
+	contains(t, all[1], `listen "two": this machine does not have the address 192.0.2.1:80`)
+	contains(t, all[2], `listen "three": unix:`+dir+"/none/x.sock: the directory of the socket does not exist; create it")
+
+	// Who knows better than the kernel is believed, about what is not free.
+	err = ProbePorts(&configs.Config{Listeners: bad[:3]}, func(address string) string { return "the owner of " + address })
+	if want := fmt.Sprintf(`listen "one": %s is in use by the owner of %[1]s`, taken); err == nil || err.Error() != want {
+		t.Errorf("%v, not %s", err, want)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -63,20 +64,43 @@ func endpoint(a configs.Address) netcore.Endpoint {
 // probe says whether the address of a listener is free. It must come before the first shard of
 // any: with SO_REUSEPORT the kernel lets a second server of the same user bind the same port
 // silently (FACTS 47).
-func probe(l configs.Listener) error {
+func probe(l configs.Listener) error { return probeKnowing(l, func(string) string { return "" }) }
+
+// probeKnowing is probe for who may know the holder of an address; where that is "" the kernel is asked.
+func probeKnowing(l configs.Listener, holderOf func(address string) string) error {
 	e := endpoint(l.Address)
 	err := netcore.Probe(e)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EADDRINUSE):
-		holder, ok := netcore.Holder(e)
+		holder, ok := holderOf(e.String()), true
+		if holder == "" {
+			holder, ok = netcore.Holder(e)
+		}
 		if !ok {
 			holder = "another process"
 		}
 		return fmt.Errorf("listen %q: %s is in use by %s", l.Name, e, holder)
 	}
 	return fmt.Errorf("listen %q: %w", l.Name, unbindable(e, err))
+}
+
+// ProbePorts says of every listener of a configuration whose address cannot be had now what a start would say; nil: all can be had. It
+// leaves nothing behind. holderOf names who is known to hold an address, "" for nobody: of several processes that have a socket the kernel
+// names any, such as systemd, which keeps copies.
+func ProbePorts(c *configs.Config, holderOf func(address string) string) error {
+	var problems []error
+	for _, l := range c.Listeners {
+		err := probeKnowing(l, holderOf)
+		if e := endpoint(l.Address); err == nil && e.Path != "" {
+			if folder := unix.Access(filepath.Dir(e.Path), unix.W_OK|unix.X_OK); folder != nil {
+				err = fmt.Errorf("listen %q: %w", l.Name, unbindable(e, folder))
+			}
+		}
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
 }
 
 // unbindable says why an address cannot be bound, with the cure where there is one; nil for nil.

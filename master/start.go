@@ -51,7 +51,7 @@ func open(o Options, config *configs.Config, sources *configs.Sources) (_ *maste
 	}
 	m.born = m.now()
 	m.succession, m.flip = o.succession, o.flip
-	m.identity, m.parent = identity("/proc/self/exe"), os.Getppid()
+	m.identity, m.parent = identity(ownImage), os.Getppid()
 	var undo []func()
 	defer func() {
 		if err != nil {

@@ -29,6 +29,8 @@ type Status struct {
 	Upgrade     *Upgrade     `json:"upgrade,omitempty"`
 	LastUpgrade *Upgrade     `json:"last_upgrade,omitempty"`
 	Predecessor *Predecessor `json:"predecessor,omitempty"`
+	// Rollback is the version that a rollback would go back to; "": there is none, or its executable is not on disk any more.
+	Rollback string `json:"rollback,omitempty"`
 	// Overrides are what the operator has set in place of what the configuration says.
 	Overrides Overrides `json:"overrides"`
 	// Listeners are in the order of the configuration, Children by index. A child that was replaced
@@ -201,6 +203,9 @@ func (m *master) status() *Status {
 	}
 	s.Housekeeper = m.houseStatus()
 	s.Upgrade, s.LastUpgrade, s.Predecessor = m.upgradeStatus()
+	if m.previous.missing() == "" {
+		s.Rollback = m.previous.version
+	}
 	// Of one place: who serves, or will, before who leaves.
 	slices.SortFunc(s.Children, func(a, b ChildStatus) int {
 		return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.UptimeSeconds, b.UptimeSeconds))

@@ -39,6 +39,9 @@ type UpgradeRequest struct {
 	Wait bool `json:"wait"`
 	// Binary is the absolute path of the executable to go on with; "": the one that serves, or what stands at its path by now.
 	Binary string `json:"binary"`
+	// Previous is the absolute path of a copy of the executable that serves now, for a rollback to go back to; "": it goes back to the path
+	// of the one that serves, where another file may stand by then.
+	Previous string `json:"previous,omitempty"`
 	// CanaryMillis and TimeoutMillis replace `upgrade.canary` and `upgrade.timeout`; nil: they stay as configured.
 	CanaryMillis  *int64 `json:"canary_millis"`
 	TimeoutMillis *int64 `json:"timeout_millis"`
@@ -75,6 +78,24 @@ type Upgrade struct {
 	ClosedByReason map[string]uint64 `json:"closed_by_reason,omitempty"`
 }
 
+// closedByKill stands beside the names of the close reasons, for the connections of a child that was killed or has crashed: they are closed
+// by nobody who could count them.
+const closedByKill = "killed"
+
+// failures are the reasons in ClosedByReason that are not the client's doing. An answer that ends its connection as the protocol has it is no
+// failure, nor is a connection that a handler has taken over.
+var failures = []string{
+	closedByKill, "handler_timeout", "aborted", "file_changed", "drain", "drain_timeout", "system", "listener_removed", "generation_retired",
+}
+
+// Failed counts the connections of the version before that were closed though their clients had done nothing to end them.
+func (u *Upgrade) Failed() (n uint64) {
+	for _, reason := range failures {
+		n += u.ClosedByReason[reason]
+	}
+	return n
+}
+
 // Predecessor is the version before, as long as something of it is left.
 type Predecessor struct {
 	Version string `json:"version"`
@@ -90,6 +111,7 @@ type Predecessor struct {
 type upgrading struct {
 	outcome Upgrade
 	request UpgradeRequest
+	kept    previous // what a rollback goes back to
 	follow  []func(UpgradeProgress)
 
 	due      time.Time // when it has taken too long
@@ -115,6 +137,7 @@ type upgrading struct {
 
 	base      *board.Sums // of all lives at the confirmation
 	ended     board.Sums  // of those that have ended since
+	cut       uint64      // connections of those of them that did not drain to their end
 	toldMoved uint64      // what was said of the connections that have moved
 	saidAt    time.Time   // when the successor was last told what is left
 }
@@ -124,6 +147,19 @@ type previous struct {
 	path     string
 	identity string
 	version  string
+}
+
+// missing says why there is nothing to go back to; "": there is.
+func (p previous) missing() string {
+	switch now := identity(p.path); {
+	case p.path == "":
+		return "there is no version before: this server was not upgraded since its start"
+	case now == "":
+		return fmt.Sprintf("the executable of the version before, %s, is not on disk any more", p.path)
+	case now != p.identity:
+		return fmt.Sprintf("the executable of the version before is not on disk any more: %s is another file now; name a copy with `upgrade --binary PATH`", p.path)
+	}
+	return ""
 }
 
 // upgrade puts another image of the program in this process's place. follow, if not nil, is called on the loop with each piece of news; the
@@ -136,7 +172,11 @@ func (m *master) upgrade(by string, request UpgradeRequest, follow func(UpgradeP
 	if u.outcome.Binary == "" {
 		u.outcome.Binary = m.o.Executable
 	}
-	if why := m.refusesUpgrade(u); why != "" {
+	why := m.refusesUpgrade(u)
+	if why == "" {
+		why = m.keep(u)
+	}
+	if why != "" {
 		m.endUpgrade(u, why)
 		return
 	}
@@ -148,16 +188,8 @@ func (m *master) upgrade(by string, request UpgradeRequest, follow func(UpgradeP
 
 // rollback is upgrade to the executable that served before this one.
 func (m *master) rollback(by string, request UpgradeRequest, follow func(UpgradeProgress)) {
-	path, why := m.previous.path, ""
-	switch {
-	case path == "":
-		why = "there is no version before: this server was not upgraded since its start"
-	case identity(path) == "":
-		why = fmt.Sprintf("the executable of the version before, %s, is not on disk any more", path)
-	case identity(path) != m.previous.identity:
-		why = fmt.Sprintf("the executable of the version before is not on disk any more: %s is another file now; name a copy with `upgrade --binary PATH`", path)
-	}
-	if why != "" {
+	path := m.previous.path
+	if why := m.previous.missing(); why != "" {
 		u := &upgrading{outcome: Upgrade{At: m.now(), By: by, Binary: path, From: m.o.Version}}
 		if follow != nil {
 			u.follow = append(u.follow, follow)

@@ -253,10 +253,30 @@ func TestUpgradeStatus(t *testing.T) {
 	for _, c := range l.lives(first) {
 		c.dies(syscall.SIGKILL)
 	}
-	if outcome := l.ended(a); !outcome.Done {
+	// They were killed with what they had.
+	if outcome := l.ended(a); !outcome.Done || outcome.ClosedByReason[closedByKill] != 7 || outcome.Failed() != 7 {
 		t.Errorf("%+v", outcome)
 	}
 	l.settled(second, 1)
+}
+
+// Failed counts what the client has not done, by names that there are.
+func TestFailedConnections(t *testing.T) {
+	all := map[string]uint64{closedByKill: 1}
+	for _, name := range board.CloseReasons {
+		all[name] = 1
+	}
+	for _, name := range failures {
+		if all[name] == 0 {
+			t.Errorf("there is no reason %q", name)
+		}
+	}
+	if u := (Upgrade{ClosedByReason: all}); u.Failed() != uint64(len(failures)) {
+		t.Errorf("%d of %d", u.Failed(), len(failures))
+	}
+	if u := (Upgrade{ClosedByReason: map[string]uint64{"client_gone": 3, "idle_timeout": 2, "answered": 1, "drain_timeout": 4, "moved": 5}}); u.Failed() != 4 {
+		t.Errorf("%d", u.Failed())
+	}
 }
 
 // What cannot be executed is refused at once.
@@ -515,6 +535,67 @@ func TestRollback(t *testing.T) {
 		t.Errorf("%+v", outcome)
 	}
 	l.settled(l.latest(), 1)
+}
+
+// Who replaces the executable keeps a copy of it: a rollback goes back to that, as long as it is the same.
+func TestRollbackToACopy(t *testing.T) {
+	l, first := newLineage(t, 1)
+	kept, other, bare := filepath.Join(l.dir, "kept"), filepath.Join(l.dir, "other"), filepath.Join(l.dir, "bare")
+	image, err := os.ReadFile(ownImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, mode := range map[string]os.FileMode{kept: 0o755, other: 0o755, bare: 0o644} {
+		if path == other {
+			image[len(image)/2]++
+		}
+		if err := os.WriteFile(path, image, mode); err != nil {
+			t.Fatal(err)
+		}
+		if path == other {
+			image[len(image)/2]--
+		}
+	}
+	short := filepath.Join(l.dir, "short")
+	if err := os.WriteFile(short, image[:len(image)-1], 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for path, words := range map[string]string{
+		other: "other is no copy of the executable that serves", short: "short is no copy of the executable that serves",
+		bare: "could not go back to the copy of this version: " + bare + " is not executable", l.dir: "is a directory",
+	} {
+		l.failed(first.asks(UpgradeRequest{Previous: path}), words)
+	}
+	rollsBackTo := func(r *reign, version string) {
+		t.Helper()
+		if s, err := NewClient(r.m.runtime.control).Status(t.Context()); err != nil || s.Rollback != version {
+			t.Errorf("a rollback goes to %q, not %q; %v", s.Rollback, version, err)
+		}
+	}
+	rollsBackTo(first, "")
+	if outcome := l.ended(first.asks(UpgradeRequest{Previous: kept})); !outcome.Done {
+		t.Fatalf("%+v", outcome)
+	}
+	second := l.latest()
+	l.settled(second, 1)
+	rollsBackTo(second, "v1")
+	a := &attempt{outcome: make(chan Upgrade, 2)}
+	if err := os.Rename(kept, kept+".away"); err != nil {
+		t.Fatal(err)
+	}
+	rollsBackTo(second, "")
+	second.do(func() { second.m.rollback("test", UpgradeRequest{}, a.follow) })
+	l.failed(a, kept+", is not on disk any more")
+	if err := os.Rename(kept+".away", kept); err != nil {
+		t.Fatal(err)
+	}
+	second.do(func() { second.m.rollback("test", UpgradeRequest{}, a.follow) })
+	if outcome := l.ended(a); !outcome.Done || outcome.Binary != kept {
+		t.Errorf("%+v", outcome)
+	}
+	third := l.latest()
+	l.settled(third, 1)
+	rollsBackTo(third, "v2")
 }
 
 // What is asked for meanwhile is done by whoever is the master then: another number of children, and a reload.

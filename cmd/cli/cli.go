@@ -185,7 +185,7 @@ const (
 
 func (a *app) command() *cobra.Command {
 	name := a.program.Name
-	var test *bool
+	var test, version *bool
 	var signal *string
 	root := &cobra.Command{
 		Use:   name,
@@ -213,6 +213,9 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 		SuggestionsMinimumDistance: 2,
 		SilenceUsage:               true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if *version {
+				return a.version(false)
+			}
 			if done, err := a.habitual(cmd, *test, *signal); done {
 				return err
 			}
@@ -232,6 +235,7 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 	flags.StringVarP(&a.config, "config", "c", "", fmt.Sprintf("configuration `FILE` (default %s)", a.program.DefaultConfig))
 	flags.StringVar(&a.control, "control", "", "`PATH` of the master's control socket (default: $TINED_CONTROL, else as configured)")
 	_ = root.MarkPersistentFlagFilename("config", "hcl", "json") // it fails only for a flag that does not exist
+	version = root.Flags().Bool("version", false, "print the version, as the command version does")
 	test, signal = habitFlags(root)
 	for _, g := range []struct {
 		id, title string

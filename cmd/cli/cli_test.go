@@ -3,9 +3,12 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -170,11 +173,67 @@ func TestUsage(t *testing.T) {
 		{"status", "--watch=1s", "1s"}, {"-s", "start"}, {"-s", ""}, {"-t", "-s", "reload"}, {"-t", "more"}, {"-s"},
 		{"upgrade", "more"}, {"upgrade", "--timeout", "0s"}, {"upgrade", "--timeout", "2h"}, {"upgrade", "--canary", "-1s"}, {"upgrade", "--canary", "31m"},
 		{"upgrade", "--binary", ""}, {"rollback", "more"}, {"rollback", "--binary", "/x"}, {"rollback", "--timeout", "soon"}, {"balance", "more"},
-		{"balance", "--timeout", "-1s"},
+		{"balance", "--timeout", "-1s"}, {"upgrade", "--previous", ""}, {"rollback", "--previous", "/x"}, {"upgrade", "--brief", "--json"},
+		{"rollback", "--json", "--brief"}, {"status", "--health", "--json"}, {"status", "--health", "--watch"}, {"status", "--watch", "1s", "--health"},
+		{"--version", "more"},
 	} {
 		status, stdout, stderr, asked := call(t, bare(t), args...)
 		if status != exitUsage || stdout != "" || asked != nil || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "--help`") {
 			t.Errorf("%q: %d %q %q %v", args, status, stdout, stderr, asked)
+		}
+	}
+}
+
+// The flag is the command, also for a program that serves when nothing else is said.
+func TestVersionFlag(t *testing.T) {
+	for _, p := range []Program{bare(t), library(t)} {
+		_, want, _, _ := call(t, p, "version")
+		if status, stdout, stderr, asked := call(t, p, "--version"); status != exitOK || stdout != want || stdout == "" || stderr != "" || asked != nil {
+			t.Errorf("%d %q, not %q; %q %v", status, stdout, want, stderr, asked)
+		}
+	}
+}
+
+// With --ports the check says of every address that cannot be had what a start would.
+func TestCheckPorts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p := library(t)
+	listen := func(name, address string) string {
+		return fmt.Sprintf("listen %q {\n  address = %q\n}\n", name, address)
+	}
+	free := write(t, filepath.Join(t.TempDir(), "free.hcl"), listen("any", "127.0.0.1:0"))
+	if status, stdout, stderr, _ := call(t, p, "check", "--ports", free); status != exitOK || stdout != free+": ok\n" || stderr != "" {
+		t.Errorf("%d %q %q", status, stdout, stderr)
+	}
+	taken := write(t, filepath.Join(t.TempDir(), "taken.hcl"), listen("one", l.Addr().String())+listen("any", "127.0.0.1:0"))
+	if status, stdout, _, _ := call(t, p, "check", taken); status != exitOK || stdout != taken+": ok\n" {
+		t.Errorf("without --ports: %d %q", status, stdout)
+	}
+	for _, more := range []string{"", "--dump"} {
+		args := slices.DeleteFunc([]string{"check", "--ports", more, taken}, func(arg string) bool { return arg == "" })
+		status, stdout, stderr, _ := call(t, p, args...)
+		want := fmt.Sprintf("listen \"one\": %s is in use by ", l.Addr())
+		if status != exitFailed || stdout != "" || !strings.HasPrefix(stderr, want) || !strings.HasSuffix(stderr, fmt.Sprintf("(pid %d)\n", os.Getpid())) {
+			t.Errorf("%q: %d %q %q", args, status, stdout, stderr)
+		}
+	}
+	// The server that commands find is named as such, for what it serves; and what it serves may be held by others as well.
+	for _, c := range []struct {
+		listeners []master.ListenerStatus
+		holder    string
+	}{
+		{[]master.ListenerStatus{{Address: "127.0.0.1:1", Shards: 1}, {Address: l.Addr().String(), Shards: 2}}, "the running prog (pid 7)\n"},
+		{[]master.ListenerStatus{{Address: "127.0.0.1:1", Shards: 1}}, fmt.Sprintf("(pid %d)\n", os.Getpid())},
+		{[]master.ListenerStatus{{Address: l.Addr().String()}}, fmt.Sprintf("(pid %d)\n", os.Getpid())}, // a stop has closed it
+	} {
+		d := newDesk(t, map[string]answer{"GET /v1/status": {200, master.Status{Pid: 7, Listeners: c.listeners}}})
+		status, stdout, stderr, _ := call(t, p, "check", "--ports", taken, "--control", d.path)
+		if status != exitFailed || stdout != "" || !strings.HasSuffix(stderr, c.holder) || !strings.HasPrefix(stderr, "listen \"one\": ") {
+			t.Errorf("%+v: %d %q %q", c.listeners, status, stdout, stderr)
 		}
 	}
 }

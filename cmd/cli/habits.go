@@ -47,7 +47,7 @@ func (a *app) habitual(cmd *cobra.Command, test bool, signal string) (done bool,
 	case test && asked:
 		return true, failure(exitUsage, "-t and -s exclude each other")
 	case test:
-		return true, a.check(false)
+		return true, a.check(cmd.Context(), checking{})
 	case !asked:
 		return false, nil
 	}

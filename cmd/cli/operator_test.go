@@ -96,12 +96,12 @@ type errorBody struct {
 
 // clients are the commands that ask a master, each with arguments that are right.
 var clients = [][]string{
-	{"status"}, {"status", "--json"}, {"status", "--watch"}, {"status", "--watch=1s", "--json"}, {"stop"}, {"stop", "--wait", "--fast"},
+	{"status"}, {"status", "--json"}, {"status", "--watch"}, {"status", "--watch=1s", "--json"}, {"status", "--health"}, {"stop"}, {"stop", "--wait", "--fast"},
 	{"workers"}, {"workers", "0", "1"}, {"reload"}, {"reload", "--wait"}, {"reload", "--no-wait"}, {"reload", "--json"}, {"plan"},
 	{"plan", "--json"}, {"scale", "2"}, {"scale", "auto"}, {"restart", "0"}, {"restart", "0", "--wait"}, {"events"},
 	{"events", "--follow=false", "--json"}, {"log-level"}, {"log-level", "debug"}, {"reopen-logs"},
 	{"-s", "reload"}, {"-s", "quit"}, {"-s", "stop"}, {"-s", "reopen"},
-	{"upgrade"}, {"upgrade", "--json", "--timeout", "5s"}, {"rollback"}, {"balance"}, {"balance", "--json"},
+	{"upgrade"}, {"upgrade", "--json", "--timeout", "5s"}, {"rollback"}, {"upgrade", "--brief", "--previous", "/x"}, {"balance"}, {"balance", "--json"},
 }
 
 func TestNotRunning(t *testing.T) {
@@ -169,6 +169,12 @@ func TestRefusals(t *testing.T) {
 		if status, _, stderr := d.call(args...); status != exitFailed || !strings.Contains(stderr, "is older than this command") {
 			t.Errorf("%q: %d %q", args, status, stderr)
 		}
+	}
+	d.answers["GET /v1/status"] = answer{200, master.Status{Version: "1", Pid: 7}}
+	d.answers["POST /v1/upgrade"] = answer{400, errorBody{`upgrade: there is no field "previous"; known are wait, binary`}}
+	if status, stdout, stderr := d.call("upgrade", "--brief", "--previous", "/x"); status != exitFailed || stdout != "" || !strings.Contains(stderr, "is older than this command") ||
+		!strings.Contains(stderr, `no field "previous"`) {
+		t.Errorf("%d %q %q", status, stdout, stderr)
 	}
 }
 
@@ -373,6 +379,40 @@ func TestStatusText(t *testing.T) {
 	text = statusText("prog", s)
 	if !strings.Contains(text, "last reload 2026-03-01 12:00:00 by SIGHUP: generation 3, 1 change\n") || strings.Contains(text, "operator") {
 		t.Error(text)
+	}
+}
+
+// One line for who watches the server, and the status that such a thing looks at.
+func TestHealth(t *testing.T) {
+	children := func(states ...string) (all []master.ChildStatus) {
+		for i, state := range states {
+			all = append(all, master.ChildStatus{Index: i, State: state})
+		}
+		return all
+	}
+	for _, c := range []struct {
+		now      master.Status
+		status   int
+		out, err string
+	}{
+		{master.Status{State: "serving", ChildCount: 2, Children: children("serving", "serving")}, 0, "prog: serves with 2 of 2 children\n", ""},
+		{master.Status{State: "serving", ChildCount: 2, Children: children("waiting", "serving")}, 0, "prog: serves with 1 of 2 children\n", ""},
+		{master.Status{State: "serving", ChildCount: 1, Children: children("serving")}, 0, "prog: serves with 1 of 1 child\n", ""},
+		{ // a child that drains behind its successor
+			master.Status{State: "serving", ChildCount: 1, Children: append(children("serving"), master.ChildStatus{State: "serving"}, master.ChildStatus{State: "draining"})},
+			0, "prog: serves with 1 of 1 child\n", "",
+		},
+		{
+			master.Status{State: "serving", ChildCount: 2, Children: append(children("waiting", "proving"), master.ChildStatus{Index: 2, State: "serving", Leaving: true})},
+			1, "", "prog: does not serve: 0 of 2 children are ready\n",
+		},
+		{master.Status{State: "starting", ChildCount: 1, Children: children("serving")}, 1, "", "prog: does not serve: the server is starting\n"},
+		{master.Status{State: "stopping", ChildCount: 1, Children: children("serving")}, 1, "", "prog: does not serve: the server is stopping\n"},
+	} {
+		d := newDesk(t, map[string]answer{"GET /v1/status": {200, c.now}})
+		if status, stdout, stderr := d.call("status", "--health"); status != c.status || stdout != c.out || stderr != c.err {
+			t.Errorf("%d %q %q, not %d %q %q", status, stdout, stderr, c.status, c.out, c.err)
+		}
 	}
 }
 

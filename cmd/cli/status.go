@@ -28,6 +28,7 @@ const watchInterval = 2 * time.Second
 
 func (a *app) statusCommand() *cobra.Command {
 	asJSON := false
+	health := false
 	watch := time.Duration(0)
 	name := a.program.Name
 	cmd := &cobra.Command{
@@ -45,9 +46,13 @@ that wants its own beside the common one; all these numbers are sums over its po
 MAX too, so MAX may be a multiple of what is configured.
 With --watch it shows the status again and again, every 2s or every INTERVAL, until ^C; on a
 terminal in place.
+With --health it says in one line whether the server serves, for what watches it: a container
+runtime, a load balancer. The status is 0 when it does, with one child or more, 1 when it does
+not: it starts, or stops, or no child is ready.
 The status is 3 when no master is running.`,
 		Example: fmt.Sprintf(`  %[1]s status
   %[1]s status --watch=500ms
+  %[1]s status --health
   %[1]s status --json --control /run/tined/control.sock`, name),
 		Args: func(cmd *cobra.Command, args []string) (err error) {
 			flag := cmd.Flags().Lookup("watch")
@@ -60,13 +65,19 @@ The status is 3 when no master is running.`,
 			if flag.Changed && watch <= 0 {
 				return failure(exitUsage, "--watch: an interval of %s is too short; write for example 500ms or 2s", watch)
 			}
+			if health && (asJSON || flag.Changed) {
+				return failure(exitUsage, "--health stands alone, without --json and --watch")
+			}
 			return noArguments(cmd, args)
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			show := func(s *master.Status) error {
-				if asJSON {
+				switch {
+				case asJSON:
 					return a.printJSON(s)
+				case health:
+					return a.health(s)
 				}
 				return a.printf("%s", statusText(name, s))
 			}
@@ -84,10 +95,41 @@ The status is 3 when no master is running.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "print all of it as JSON")
+	flags.BoolVar(&health, "health", false, "print one line, and fail unless it serves")
 	flags.DurationVar(&watch, "watch", 0, "show it again and again, every `INTERVAL`")
 	flags.Lookup("watch").NoOptDefVal = watchInterval.String()
 	noFlagCompletion(cmd, "watch")
 	return cmd
+}
+
+// stateServing is that of a master, and of a child, at work.
+const stateServing = "serving"
+
+// health says whether a server serves: the master is at work, and a child that is to stay.
+func (a *app) health(s *master.Status) error {
+	switch ready := readyChildren(s); {
+	case s.State != stateServing:
+		return failure(exitFailed, "does not serve: the server is %s", s.State)
+	case ready == 0:
+		return failure(exitFailed, "does not serve: %s are ready", readyText(s))
+	}
+	return a.printf("%s: serves with %s\n", a.program.Name, readyText(s))
+}
+
+// readyChildren counts the places whose child serves. A child that was replaced and drains has the index of its successor.
+func readyChildren(s *master.Status) int {
+	ready := map[int]bool{}
+	for i := range s.Children {
+		if c := &s.Children[i]; c.State == stateServing && !c.Leaving {
+			ready[c.Index] = true
+		}
+	}
+	return len(ready)
+}
+
+// readyText is "3 of 4 children".
+func readyText(s *master.Status) string {
+	return fmt.Sprintf("%d of %s", readyChildren(s), counted(uint64(s.ChildCount), "child", "children"))
 }
 
 func oneStatus(ctx context.Context, c *master.Client) (*master.Status, error) {
@@ -173,6 +215,8 @@ func (a *app) ask(f func(*master.Client) error) error {
 		return failure(exitNotRunning, "%w; start it with `%s run`, or name its socket with --control PATH", err, a.program.Name)
 	case isRefused && refused.Code == http.StatusNotFound && strings.HasPrefix(refused.Message, "no such operation"):
 		return failure(exitFailed, "the master on %s is older than this command, and cannot do it: restart it", path)
+	case isRefused && refused.Code == http.StatusBadRequest && strings.Contains(refused.Message, ": there is no field "):
+		return failure(exitFailed, "the master on %s is older than this command, and does not know all that it says: %w", path, err)
 	case isRefused && refused.Code == http.StatusGatewayTimeout:
 		return failure(exitTimedOut, "%w", err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -21,9 +21,9 @@ const (
 
 // upgrading are the flags of the commands that put another executable in the server's place.
 type upgrading struct {
-	timeout, canary time.Duration
-	binary          string
-	asJSON          bool
+	timeout, canary  time.Duration
+	binary, previous string
+	asJSON, brief    bool
 
 	request master.UpgradeRequest
 	act     func(*master.Client, context.Context, master.UpgradeRequest, func(master.UpgradeProgress) error) (*master.Upgrade, error)
@@ -47,16 +47,22 @@ Each step is printed as it comes. The command waits until the old version is gon
 has begun it finishes, at most drain_timeout long. The upgrade goes on without the command.
 With -c FILE the master is found by what FILE says; what is read is the file that the master
 was started with.
+Who has replaced the file of the version that serves, as packages do, and has a copy of it,
+says so with --previous: rollback goes back to the copy then. --brief says in one line at the
+end which version serves, with how many children, how many connections have moved to it, and
+how many have failed: were closed though their clients had done nothing to end them.
 The status is 2 for a wrong command line, 3 when no master is running, 4 when the command
 has waited in vain; status and events say what has become of it then.`,
 		Example: fmt.Sprintf(`  %[1]s upgrade
   %[1]s upgrade --binary ./%[1]s --canary 1m --timeout 5m
+  %[1]s upgrade --brief --previous /var/lib/%[1]s/%[1]s-1.0
   %[1]s upgrade --json`, name),
 		Args:              u.check,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return a.upgrade(cmd.Context(), u) },
 	}
 	cmd.Flags().StringVar(&u.binary, "binary", "", "go on with the executable `PATH` (default: the path of the one that serves)")
+	cmd.Flags().StringVar(&u.previous, "previous", "", "`PATH` of a copy of the executable that serves now; rollback goes back to it")
 	u.flags(cmd)
 	return cmd
 }
@@ -68,8 +74,8 @@ func (a *app) rollbackCommand() *cobra.Command {
 		Use:   "rollback",
 		Short: "Go back to the version before the last upgrade",
 		Long: `Rollback is an upgrade, with all of its steps, to the executable that served before the last
-one. That file must still be on disk and be the same; when a package has replaced it, name a
-copy of it with upgrade --binary PATH.
+one: its file, or the copy that upgrade --previous PATH has named. That must still be on disk
+and be the same; status says so. With another copy, use upgrade --binary PATH.
 The status is 1 when it is refused or taken back, 2 for a wrong command line, 3 when no
 master is running, 4 when the command has waited in vain.`,
 		Example: fmt.Sprintf(`  %[1]s rollback
@@ -87,6 +93,7 @@ func (u *upgrading) flags(cmd *cobra.Command) {
 	flags.DurationVar(&u.timeout, "timeout", 0, "take it back after `DURATION` (default: upgrade.timeout)")
 	flags.DurationVar(&u.canary, "canary", 0, "watch the first child for `DURATION`, 0s: not at all (default: upgrade.canary)")
 	flags.BoolVar(&u.asJSON, "json", false, "print each step as a line of JSON")
+	flags.BoolVar(&u.brief, "brief", false, "print one line, at the end")
 	noFlagCompletion(cmd, "timeout")
 	noFlagCompletion(cmd, "canary")
 }
@@ -108,15 +115,24 @@ func (u *upgrading) check(cmd *cobra.Command, args []string) error {
 		millis := d.value.Milliseconds()
 		*d.to = &millis
 	}
-	if flag := cmd.Flags().Lookup("binary"); flag != nil && flag.Changed {
-		if u.binary == "" {
-			return failure(exitUsage, "--binary needs the path of an executable")
+	for _, p := range []struct {
+		flag, value string
+		to          *string
+	}{{"binary", u.binary, &u.request.Binary}, {"previous", u.previous, &u.request.Previous}} {
+		if flag := cmd.Flags().Lookup(p.flag); flag == nil || !flag.Changed {
+			continue
 		}
-		path, err := filepath.Abs(u.binary)
+		if p.value == "" {
+			return failure(exitUsage, "--%s needs the path of an executable", p.flag)
+		}
+		path, err := filepath.Abs(p.value)
 		if err != nil {
-			return failure(exitFailed, "--binary %s: %w", u.binary, err)
+			return failure(exitFailed, "--%s %s: %w", p.flag, p.value, err)
 		}
-		u.request.Binary = path
+		*p.to = path
+	}
+	if u.brief && u.asJSON {
+		return failure(exitUsage, "--brief and --json exclude each other")
 	}
 	return noArguments(cmd, args)
 }
@@ -144,6 +160,8 @@ func (a *app) upgrade(ctx context.Context, u *upgrading) error {
 			return failure(exitFailed, "%s has not come about: %s; version %s serves on", u.what, outcome.Reason, outcome.From)
 		case u.asJSON:
 			return nil
+		case u.brief:
+			return a.briefly(ctx, c, outcome)
 		}
 		return a.printf("%s: version %s serves, after %s\n", a.program.Name, outcome.To, took(outcome.Seconds))
 	})
@@ -158,10 +176,39 @@ func (a *app) step(u *upgrading, p master.UpgradeProgress) error {
 		}
 		return a.printf("%s\n", text)
 	}
-	if p.Outcome != nil && !p.Outcome.Done {
+	if u.brief || p.Outcome != nil && !p.Outcome.Done {
 		return nil
 	}
 	return a.printf("%s: %s\n", a.program.Name, p.Text)
+}
+
+// briefly says in one line what has come of an upgrade that is done. It is over whatever becomes of the question who serves.
+func (a *app) briefly(ctx context.Context, c *master.Client, outcome *master.Upgrade) error {
+	moved := fmt.Sprintf("%s moved, %d failed", counted(outcome.Moved, "connection", "connections"), outcome.Failed())
+	now, err := oneStatus(ctx, c)
+	switch {
+	case errors.Is(err, master.ErrNotRunning):
+		return fmt.Errorf("version %s has taken the server over (%s), and then: %w", outcome.To, moved, err)
+	case err != nil:
+		return a.printf("%s %s: %s; its children are not known: %v\n", a.program.Name, outcome.To, moved, err)
+	}
+	return a.printf("%s\n", a.briefText(now, moved))
+}
+
+// briefText is "prog 1.1.0: 4 of 4 children, 118 connections moved, 0 failed; undo: prog rollback".
+func (a *app) briefText(s *master.Status, moved string) string {
+	text := fmt.Sprintf("%s %s: %s, %s", a.program.Name, s.Version, readyText(s), moved)
+	if s.Rollback != "" {
+		text += fmt.Sprintf("; undo: %s rollback", a.program.Name)
+	}
+	return text
+}
+
+func counted(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // whoServes finds out how an upgrade has ended whose master has gone without a word about it.
@@ -183,8 +230,11 @@ func (a *app) whoServes(ctx context.Context, c *master.Client, u *upgrading, bef
 		return failure(exitFailed, "the master was killed in the middle of %s; another one serves, pid %d, and it is of version %s as well: `%s events` shows how it has begun",
 			u.what, now.Pid, now.Version, a.program.Name)
 	}
-	if u.asJSON {
+	switch {
+	case u.asJSON:
 		return nil
+	case u.brief:
+		return a.printf("%s\n", a.briefText(now, fmt.Sprintf("how many connections moved is not known, the master before was killed in the middle of %s", u.what)))
 	}
 	return a.printf("%s: version %s serves, pid %d; the master before it was killed in the middle of %s\n", a.program.Name, now.Version, now.Pid, u.what)
 }
@@ -268,6 +318,9 @@ func upgradeText(s *master.Status) string {
 		} else {
 			text += fmt.Sprintf("last upgrade %s by %s has not come about: %s\n", at, orNobody(u.By), u.Reason)
 		}
+	}
+	if s.Rollback != "" {
+		text += fmt.Sprintf("a rollback goes back to version %s\n", s.Rollback)
 	}
 	return text
 }

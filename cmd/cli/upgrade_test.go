@@ -77,6 +77,85 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
+// In brief: one line at the end, made of the outcome and of who serves then.
+func TestUpgradeInBrief(t *testing.T) {
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving := func(n int, more ...master.ChildStatus) (all []master.ChildStatus) {
+		for i := range n {
+			all = append(all, master.ChildStatus{Index: i, Pid: 10 + i, State: "serving"})
+		}
+		return append(all, more...)
+	}
+	ends := func(moved uint64, closed map[string]uint64) answer {
+		outcome := master.Upgrade{At: time.Unix(1_000_000, 0).UTC(), From: "1", To: "2", Stage: "done", Done: true, Moved: moved, ClosedByReason: closed}
+		return answer{200, lines(stepOne, master.UpgradeProgress{Text: "done", Outcome: &outcome})}
+	}
+	for _, c := range []struct {
+		args, body string
+		answer     answer
+		now        answer // of the status afterwards
+		status     int
+		out, err   string
+	}{
+		{
+			"upgrade --brief --previous old/prog", fmt.Sprintf(`{"wait":true,"binary":"","previous":%q,"canary_millis":null,"timeout_millis":null}`, filepath.Join(here, "old/prog")),
+			ends(118, map[string]uint64{"client_done": 9, "answered": 2, "idle_timeout": 1}),
+			answer{200, master.Status{Version: "2", Pid: 9, State: "serving", Rollback: "1", ChildCount: 4, Children: serving(4, master.ChildStatus{Index: 3, State: "draining"})}},
+			0, "prog 2: 4 of 4 children, 118 connections moved, 0 failed; undo: prog rollback\n", "",
+		},
+		{
+			"rollback --brief", `{"wait":true,"binary":"","canary_millis":null,"timeout_millis":null}`,
+			ends(1, map[string]uint64{"drain_timeout": 2, "killed": 1, "client_gone": 7}),
+			answer{200, master.Status{Version: "2", Pid: 9, State: "serving", ChildCount: 1, Children: serving(1, master.ChildStatus{Index: 1, State: "serving", Leaving: true})}},
+			0, "prog 2: 1 of 1 child, 1 connection moved, 3 failed\n", "",
+		},
+		{
+			"upgrade --brief", `{"wait":true,"binary":"","canary_millis":null,"timeout_millis":null}`, ends(0, nil), answer{503, errorBody{"the master has stopped"}},
+			0, "prog 2: 0 connections moved, 0 failed; its children are not known: the master has stopped\n", "",
+		},
+		{
+			"upgrade --brief", `{"wait":true,"binary":"","canary_millis":null,"timeout_millis":null}`, answer{200, lines(stepOne, stepSick)}, answer{},
+			1, "", "prog: the upgrade has not come about: it is sick; version 1 serves on\n",
+		},
+		{
+			"upgrade --brief", `{"wait":true,"binary":"","canary_millis":null,"timeout_millis":null}`, answer{200, lines(stepOne)},
+			answer{200, master.Status{Version: "2", Pid: 9, Rollback: "1", ChildCount: 2, Children: serving(2)}},
+			0, "prog 2: 2 of 2 children, how many connections moved is not known, the master before was killed in the middle of the upgrade; undo: prog rollback\n", "",
+		},
+	} {
+		op := "POST /v1/" + strings.Fields(c.args)[0]
+		d := newDesk(t, map[string]answer{"GET /v1/status": oldServes, op: c.answer})
+		d.each = func(asked int) {
+			if asked == 2 {
+				d.answers["GET /v1/status"] = c.now
+			}
+		}
+		status, stdout, stderr := d.call(strings.Fields(c.args)...)
+		if status != c.status || stdout != c.out || stderr != c.err {
+			t.Errorf("%s: %d\n%q, not\n%q;\n%q, not\n%q", c.args, status, stdout, c.out, stderr, c.err)
+		}
+		asked := []string{"GET /v1/status", op + " " + c.body, "GET /v1/status"}
+		if c.now.code == 0 {
+			asked = asked[:2]
+		}
+		d.want(asked...)
+	}
+	// The new version has come, and gone at once.
+	d := newDesk(t, map[string]answer{"GET /v1/status": oldServes, "POST /v1/upgrade": ends(3, nil)})
+	d.each = func(asked int) {
+		if asked == 2 {
+			_ = d.server.Listener.Close()
+		}
+	}
+	status, stdout, stderr := d.call("upgrade", "--brief")
+	if status != exitNotRunning || stdout != "" || !strings.HasPrefix(stderr, "prog: version 2 has taken the server over (3 connections moved, 0 failed), and then: no master is running") {
+		t.Errorf("%d %q %q", status, stdout, stderr)
+	}
+}
+
 // A stream that ends without an outcome: the master was killed. Who serves then says how it has ended.
 func TestUpgradeWhoseMasterDies(t *testing.T) {
 	at := time.Unix(2_000_000, 0)
@@ -141,6 +220,7 @@ func TestStatusTextOfUpgrades(t *testing.T) {
 			master.Status{LastUpgrade: &master.Upgrade{At: at, By: "SIGUSR2", From: "1", To: "2", Done: true, Seconds: 16}},
 			"last upgrade 2026-03-01 12:00:00 by SIGUSR2: from version 1 to 2, after 16s\n",
 		},
+		{master.Status{Rollback: "1"}, "a rollback goes back to version 1\n"},
 		{
 			master.Status{LastUpgrade: &master.Upgrade{At: at, By: "SIGUSR2", Reason: "it is sick"}},
 			"last upgrade 2026-03-01 12:00:00 by SIGUSR2 has not come about: it is sick\n",

@@ -42,24 +42,26 @@ func (a *app) versionCommand() *cobra.Command {
 		Example:           fmt.Sprintf("  %[1]s version\n  %[1]s version --json", a.program.Name),
 		Args:              noArguments,
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(*cobra.Command, []string) error {
-			info := describeBuild(a.program)
-			if asJSON {
-				text, err := json.MarshalIndent(info, "", "  ")
-				if err != nil {
-					return err
-				}
-				return a.printf("%s\n", text)
-			}
-			library := ""
-			if info.Library != "" {
-				library = fmt.Sprintf(" (tined %s)", info.Library)
-			}
-			return a.printf("%s %s%s %s %s/%s\n", info.Program, info.Version, library, info.Go, info.OS, info.Arch)
-		},
+		RunE:              func(*cobra.Command, []string) error { return a.version(asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the commit and the dependencies")
 	return cmd
+}
+
+func (a *app) version(asJSON bool) error {
+	info := describeBuild(a.program)
+	if asJSON {
+		text, err := json.MarshalIndent(info, "", "  ")
+		if err != nil {
+			return err
+		}
+		return a.printf("%s\n", text)
+	}
+	library := ""
+	if info.Library != "" {
+		library = fmt.Sprintf(" (tined %s)", info.Library)
+	}
+	return a.printf("%s %s%s %s %s/%s\n", info.Program, info.Version, library, info.Go, info.OS, info.Arch)
 }
 
 // describeBuild reads what the Go tool has noted in the binary.
