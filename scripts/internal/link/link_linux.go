@@ -51,10 +51,21 @@ type Link struct {
 
 // Start makes both ends and joins them. delay is one way, half of a round trip. The caller calls Close, after it has ended the processes
 // that were started on the link: their threads of birth end with it. An *UnavailableError says that this machine permits none.
-func Start(delay time.Duration) (*Link, error) {
+func Start(delay time.Duration) (*Link, error) { return join(delay, unix.CLONE_NEWNET) }
+
+// StartHere is Start for a server that is there already: its end is no new namespace, but the network of this process as it is, which gets
+// the device and its address until Close.
+func StartHere(delay time.Duration) (*Link, error) { return join(delay, 0) }
+
+// join makes the server's end by unshare(2) with the flags, and the rest.
+func join(delay time.Duration, server int) (*Link, error) {
 	l := new(Link)
 	for i, addresses := range [][]netip.Addr{{ServerAddress()}, ClientAddresses()} {
-		e, err := startEnd(addresses)
+		flags := unix.CLONE_NEWNET
+		if i == 0 {
+			flags = server
+		}
+		e, err := startEnd(addresses, flags)
 		if err != nil {
 			for _, other := range l.ends[:i] {
 				other.stop()
@@ -146,14 +157,14 @@ type end struct {
 	gone  chan struct{}
 }
 
-func startEnd(addresses []netip.Addr) (*end, error) {
+func startEnd(addresses []netip.Addr, flags int) (*end, error) {
 	e := &end{calls: make(chan func()), quit: make(chan struct{}), gone: make(chan struct{})}
 	made := make(chan error)
 	go func() {
 		defer close(e.gone)
 		// It is never unlocked: a thread with another namespace than the rest ends with its goroutine.
 		runtime.LockOSThread()
-		err := e.make(addresses)
+		err := e.make(addresses, flags)
 		made <- err
 		if err != nil {
 			return
@@ -209,18 +220,20 @@ func (e *end) join() error {
 	return nil
 }
 
-// make turns the calling thread's network into a new one with one device.
-func (e *end) make(addresses []netip.Addr) error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+// make gives the calling thread's network a device, after unshare(2) with the flags has made it a new one, or not.
+func (e *end) make(addresses []netip.Addr, flags int) error {
+	if err := unix.Unshare(flags); err != nil {
 		return &UnavailableError{"this process may not make a network namespace", err}
 	}
 	space, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &UnavailableError{"this thread's namespace does not open", err}
 	}
-	// Settings of this namespace alone. Without them the link works too, with fewer ports, and with packets of its own.
-	_ = os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("1024 65535"), 0)
-	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	if flags != 0 {
+		// Settings of this namespace alone. Without them the link works too, with fewer ports, and with packets of its own.
+		_ = os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("1024 65535"), 0)
+		_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	}
 	// Whose device it will be is decided when the file is opened.
 	tun, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -272,6 +272,43 @@ func TestAfterClose(t *testing.T) {
 	}
 }
 
+// envHere marks the process that TestStartHere starts.
+const envHere = "TINED_LINK_TEST_HERE"
+
+// The server's end can be the network of the process, which is as before at the end. The process is another one, in a network of its own.
+func TestStartHere(t *testing.T) {
+	if os.Getenv(envHere) == "" {
+		start(t).Close() // or there can be none
+		cmd := exec.Command(os.Args[0], "-test.run=^TestStartHere$")
+		cmd.Env = append(os.Environ(), envHere+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	l, err := StartHere(delay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	listener, err := net.Listen("tcp4", netip.AddrPortFrom(ServerAddress(), 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	begin := time.Now()
+	conn, err := l.dial(listener.Addr().String())
+	if took := time.Since(begin); err != nil || took < 2*delay {
+		t.Fatalf("connected after %v, %v", took, err)
+	}
+	conn.Close()
+	l.Close()
+	if left, err := net.InterfaceByName(device); err == nil {
+		t.Errorf("left behind: %+v", left)
+	}
+}
+
 // Who may not make namespaces is told so, and no more.
 func TestUnavailable(t *testing.T) {
 	result := make(chan error, 1)
@@ -283,7 +320,7 @@ func TestUnavailable(t *testing.T) {
 			result <- err
 			return
 		}
-		result <- new(end).make(nil)
+		result <- new(end).make(nil, unix.CLONE_NEWNET)
 	}()
 	err := <-result
 	why, ok := errors.AsType[*UnavailableError](err)
