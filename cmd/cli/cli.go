@@ -265,6 +265,10 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 		switch cmd.Name() {
 		case "completion": // cobra's prints its help for every argument
 			cmd.Args, cmd.RunE = noArguments, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			cmd.Short = "Print a completion script for a shell"
+			cmd.Long = `Completion prints a script that completes commands, flags and files of this program: for bash,
+zsh, fish or powershell. Packages bring those of the first three.`
+			cmd.Example = fmt.Sprintf("  %[1]s completion bash > /etc/bash_completion.d/%[1]s\n  %[1]s completion fish > ~/.config/fish/completions/%[1]s.fish", name)
 		case "help": // and this one finds nothing wrong
 			cmd.Run, cmd.RunE = nil, helpOn
 		}
