@@ -11,6 +11,7 @@ SHELL       := /bin/bash
 export GOTOOLCHAIN := local
 
 VERSION := $(shell v=$$(git describe --tags --dirty 2>/dev/null) || v=v0.1.0-dev; echo "$${v#v}")
+ARCH    ?= $(shell go env GOARCH)
 CONFIG  ?= configs/dist/tined.hcl
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
@@ -26,12 +27,12 @@ LABFLAGS     ?=
 SOAK ?= bench storm reload vote scale hang master kills upgrade handoff rollback assault hostile fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help run build deps test race lint fuzz bench lab bars hostile soak check clean programs
+.PHONY: help run build deps test race lint fuzz bench lab bars hostile soak deb rpm container release test-packages lint-packages check clean programs
 .NOTPARALLEL: # the tests and the benchmark want the machine for themselves
 
 help: ## list the targets
 	@echo "tined $(VERSION)"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: build ## build bin/tined and serve the example configuration (CONFIG=FILE for another)
 	@exec bin/tined run -c "$(CONFIG)"
@@ -45,6 +46,7 @@ deps: ## install what the tests and the benchmark need (the only target that cal
 test: deps ## run all tests
 	@scripts/modules.sh
 	go test -timeout 5m ./...
+	go -C packaging/tools test ./...
 
 # Every process of the race detector sleeps a second at its end, by default.
 race: export GORACE = atexit_sleep_ms=0
@@ -74,10 +76,29 @@ hostile: deps build programs ## attack a server in every way that we know (HOSTI
 soak: deps build programs ## the bars at full size, for hours, or a part of them (SOAK='reload scale kills')
 	@ROUNDS=$(ROUNDS) SECONDS_EACH=$(SECONDS_EACH) scripts/soak.sh $(SOAK)
 
-check: test lint bars race ## what CI runs
+check: test lint test-packages bars race ## what CI runs
+
+deb: ## build dist/tined_VERSION_ARCH.deb (VERSION=1.2.3 ARCH=amd64)
+	@packaging/build.sh deb "$(VERSION)" "$(ARCH)"
+
+rpm: ## build dist/tined-VERSION-1.MACHINE.rpm (VERSION=1.2.3 ARCH=amd64)
+	@packaging/build.sh rpm "$(VERSION)" "$(ARCH)"
+
+container: ## build the container image, and dist/tined_VERSION_ARCH.{docker,oci}.tar of it (VERSION=1.2.3 ARCH=amd64)
+	@packaging/container/build.sh "$(VERSION)" "$(ARCH)"
+
+release: ## build what is published of the tag that is checked out, in dist/VERSION/, signed by KEY
+	@packaging/release.sh "$(KEY)"
+
+test-packages: deps ## install, upgrade, break and remove the packages under a systemd of their own
+	@packaging/test/run.sh
+	@packaging/container/test.sh
+
+lint-packages: ## lintian, rpmlint, the manual, and twice the same bytes (VERSION=1.2.3)
+	@packaging/lint.sh "$(VERSION)"
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist
 
 # The programs under scripts/ that the long targets run.
 programs:

@@ -43,11 +43,18 @@ shells() {
   shellcheck "${files[@]}"
 }
 
+# packaging makes the packages with a module of its own too, for the same reason.
+packaging() {
+  (cd packaging/tools && "$@" ./...)
+}
+
 step gofmt formatted
 step vet go vet ./...
 step "vet -tags tined_debug" go vet -tags tined_debug ./...
 step "build staticcheck" tools
 step staticcheck bin/staticcheck ./...
 step "staticcheck -tags tined_debug" bin/staticcheck -tags tined_debug ./...
+step "vet packaging/tools" packaging go vet
+step "staticcheck packaging/tools" packaging "$PWD/bin/staticcheck"
 step shellcheck shells
 exit "$failed"

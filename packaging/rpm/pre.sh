@@ -1,0 +1,34 @@
+#!/bin/sh
+# %pre COUNT: 1 for a first installation; 2 for an upgrade, a downgrade and a reinstallation.
+#
+# rpm replaces files and cannot go back. So what the service needs is kept aside until %posttrans knows that the new version is good:
+# the executable, the configuration and the unit. A link costs nothing, and rpm puts new files beside the old ones, not into them.
+set -e
+
+# shellcheck source=packaging/live-upgrade.sh
+. "$(dirname "$0")/../live-upgrade.sh" # include
+
+unit=/usr/lib/systemd/system/$service
+
+# put_aside keeps the files, anew: what an interrupted upgrade has left there is older than what the administrator has written since.
+put_aside() {
+	rm -rf "$kept/replaced" || return 1
+	mkdir -p "$kept" && mkdir -m 0700 "$kept/replaced" || return 1
+	pid=$(running_pid)
+	for file in "$program" "$configuration" "$unit"; do
+		source=$file
+		# An upgrade that was interrupted, or forbidden, has left an executable on disk that has never served.
+		if [ "$file" = "$program" ] && [ -n "$pid" ] && [ "$(fingerprint "/proc/$pid/exe")" != "$(fingerprint "$file")" ]; then
+			source=/proc/$pid/exe
+		fi
+		if [ -e "$source" ] && ! ln "$source" "$kept/replaced/${file##*/}" 2>/dev/null; then
+			cp -p "$source" "$kept/replaced/${file##*/}" || return 1
+		fi
+	done
+}
+
+if [ "$1" -ge 2 ] && ! put_aside; then
+	rm -rf "$kept/replaced"
+	complain "the version that serves cannot be kept aside in $kept, and nothing has changed; is there room on its file system?"
+	exit 1
+fi
