@@ -48,23 +48,54 @@ fingerprint() {
 	sha256sum <"$1" | cut -d ' ' -f 1
 }
 
-# keep_running copies the image that process $1 runs, which is not on disk any more when a package has replaced it, and prints the path of
-# the copy. It is the client of the upgrade, since it is known to work, and what `tined rollback` goes back to.
+# as_service runs a command as the service's user: never more than that user may, with the control socket where the unit has it, and without
+# a terminal that it could type into.
+as_service() {
+	user=$(systemctl show --property=User --value "$service" 2>/dev/null) || user=
+	user=${user:-root}
+	groups=$(id -G "$user" | tr ' ' ,)
+	for group in $(systemctl show --property=SupplementaryGroups --value "$service" 2>/dev/null); do
+		groups=$groups,$group
+	done
+	RUNTIME_DIRECTORY=/run/${service%.service} setsid --wait \
+		setpriv --reuid="$user" --regid="$(id -g "$user")" --groups="$groups" --no-new-privs -- "$@"
+}
+
+# copy_image copies the image that process $1 runs, which is not on disk any more when a package has replaced it, to $2. A service executes
+# what it likes: only a file that none but root can have written may come among root's. It is opened once, for the process may execute
+# another one meanwhile.
+copy_image() {
+	{
+		case $(stat --format=%u:%a -) in
+		*[2367]? | *[2367]) return 1 ;;
+		0:*) cat >"$2" && chmod 755 "$2" ;;
+		*) return 1 ;;
+		esac
+	} <"/proc/$1/exe"
+}
+
+# keep_running keeps the image that process $1 runs, and prints the path of the copy. It is the client of the upgrade, since it is known to
+# work, and what `tined rollback` goes back to.
 keep_running() {
 	copy=$kept/.tined.$$
-	if ! mkdir -p "$kept" || ! cp "/proc/$1/exe" "$copy" || ! chmod 755 "$copy" || ! number=$(timeout "$patience" "$copy" version | cut -d ' ' -f 2) ||
-		[ -z "$number" ] || ! mv -f "$copy" "$kept/tined-$number"; then
-		rm -f "$copy"
-		return 1
-	fi
-	echo "$kept/tined-$number"
+	mkdir -p "$kept" && copy_image "$1" "$copy" && number=$(as_service timeout --kill-after=1 "$patience" "$copy" version | cut -d ' ' -f 2) || number=
+	case $number in
+	'' | *[!0-9A-Za-z.+-]*) ;;
+	*)
+		if mv -f "$copy" "$kept/tined-$number"; then
+			echo "$kept/tined-$number"
+			return 0
+		fi
+		;;
+	esac
+	rm -f "$copy"
+	return 1
 }
 
 # checked asks the new executable, as the service's user, whether it would take the configuration.
 checked() {
-	user=$(systemctl show --property=User --value "$service" 2>/dev/null) || user=
 	status=0
-	runuser -u "${user:-root}" -- timeout --kill-after=1 "$patience" "$program" check "$configuration" >/dev/null || status=$?
+	as_service timeout --kill-after=1 "$patience" "$program" check "$configuration" >/dev/null || status=$?
 	case $status in
 	0) return 0 ;;
 	1) complain "the version that was to be installed refuses $configuration; correct it, or keep the version that serves" ;;
@@ -95,11 +126,11 @@ live_upgrade() {
 		return 1
 	fi
 	if ! old=$(keep_running "$pid"); then
-		complain "the running version cannot be kept in $kept for a rollback; is there room on its file system?"
+		complain "the running executable cannot be kept in $kept for a rollback: is there room on its file system, and did root install it? nothing has changed; \`systemctl stop tined\` lets the upgrade pass"
 		return 1
 	fi
 	status=0
-	"$old" upgrade --brief --binary "$program" --previous "$old" -c "$configuration" || status=$?
+	as_service "$old" upgrade --brief --binary "$program" --previous "$old" -c "$configuration" || status=$?
 	case $status in
 	0) ;;
 	3)
@@ -109,7 +140,7 @@ live_upgrade() {
 		;;
 	*)
 		# The upgrade goes on when its client is killed.
-		while timeout "$patience" "$old" status -c "$configuration" 2>/dev/null | grep -q '^an upgrade .* is under way'; do
+		while as_service timeout --kill-after=1 "$patience" "$old" status -c "$configuration" 2>/dev/null | grep -q '^an upgrade .* is under way'; do
 			sleep 1
 		done
 		serving=

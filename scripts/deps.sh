@@ -14,6 +14,7 @@ needs=(
   wrk=wrk               # the benchmark's load
   taskset=util-linux    # the benchmark's pinning
   shellcheck=shellcheck # lint
+  mmdebstrap=mmdebstrap # test-packages
 )
 
 missing=()

@@ -16,14 +16,13 @@ put_aside() {
 	mkdir -p "$kept" && mkdir -m 0700 "$kept/replaced" || return 1
 	pid=$(running_pid)
 	for file in "$program" "$configuration" "$unit"; do
-		source=$file
+		copy=$kept/replaced/${file##*/}
 		# An upgrade that was interrupted, or forbidden, has left an executable on disk that has never served.
-		if [ "$file" = "$program" ] && [ -n "$pid" ] && [ "$(fingerprint "/proc/$pid/exe")" != "$(fingerprint "$file")" ]; then
-			source=/proc/$pid/exe
+		if [ "$file" = "$program" ] && [ -n "$pid" ] && [ "$(fingerprint "/proc/$pid/exe")" != "$(fingerprint "$file")" ] &&
+			copy_image "$pid" "$copy"; then
+			continue
 		fi
-		if [ -e "$source" ] && ! ln "$source" "$kept/replaced/${file##*/}" 2>/dev/null; then
-			cp -p "$source" "$kept/replaced/${file##*/}" || return 1
-		fi
+		[ ! -e "$file" ] || ln -f "$file" "$copy" 2>/dev/null || cp -p "$file" "$copy" || return 1
 	done
 }
 

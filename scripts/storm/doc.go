@@ -2,7 +2,7 @@
 // configurations change, the number of children changes, loops stand still. It starts the real server, real clients, and counts what the
 // clients lose, by kind.
 //
-//	storm [-scenario kill|reload|vote|scale|hang|master|upgrade|handoff|rollback|assault|all] [-link 50ms] [-json FILE] [sizes]
+//	storm [-scenario kill|reload|vote|scale|hang|master|upgrade|handoff|rollback|assault|load|all] [-link 50ms] [-json FILE] [sizes]
 //
 //	kill     children die by SIGKILL, one after the other, while clients connect as fast as they can
 //	reload   the configuration changes under keep-alive clients, idle connections, downloads and a storm of connects
@@ -14,6 +14,7 @@
 //	handoff  one upgrade with very many idle connections on busy cores
 //	rollback upgrades to versions that are no good, and are taken back
 //	assault  masters and children, old and new, die by SIGKILL at any moment of an upgrade
+//	load     clients for a server that is there already, until SIGTERM; no part of all
 //
 // The clients are strict: nothing is tried a second time. A connection that a killed child had accepted is lost, and nobody can save it.
 // Every other failure is a fault of the server: its connection was in the queue of a shard, which the master holds too, or belonged to
@@ -31,6 +32,10 @@
 //
 // With -link the clients are at the other end of a link with a delay (scripts/internal/link), for loopback hides losses. A run in which
 // the link had to drop packets, or in which the clients were too slow, proves nothing about the bars: it says so, and does not fail.
+//
+// The load is for whoever does something to a server himself, such as installing another version of its package: started in the server's
+// network, it asks the host "storm" for GET /plain, for the file /files/stream that the other scenarios download, and for POST /echo, which is
+// the function echo. It says on standard error when all clients are there.
 //
 // Scenarios in which a child has to misbehave run scripts/storm/unruly in the place of bin/tined. A version that is sick is unruly too:
 // its file's name says what it suffers from. Without sizes a scenario takes about ten seconds. It prints a table and

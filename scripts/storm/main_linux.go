@@ -24,6 +24,7 @@ type sizes struct {
 	seed                                             uint64
 	tined, next, unruly                              string
 	ways, cases                                      string // to hang, of rollback
+	address, ask                                     string // of load
 	deferred                                         bool
 }
 
@@ -53,7 +54,11 @@ var scenarios = []scenario{
 			cases: "quits,errors,crash"}, (*trial).rollback},
 	{"assault", "processes die by SIGKILL at any moment of an upgrade",
 		sizes{children: 2, kills: 6, clients: 100, idle: 100, streams: 1, uploads: 1, rate: 100, canary: shortTrial, probation: shortTrial}, (*trial).assault},
+	{visit, "clients for a server that is there already", sizes{clients: 50, idle: 50, streams: 2, uploads: 2, rate: 100}, (*trial).load},
 }
+
+// visit is the scenario that starts no server, and so is no part of all.
+const visit = "load"
 
 // trial is one run of a scenario.
 type trial struct {
@@ -89,7 +94,7 @@ func run() (failed bool, err error) {
 	flag.StringVar(&given.unruly, "unruly", "bin/unruly", "the binary of scripts/storm/unruly")
 	flag.IntVar(&given.children, "children", 0, "children, 2 at least")
 	flag.IntVar(&given.kills, "kills", 0, "kill: children to kill, one after the other; master: masters; assault: any")
-	flag.IntVar(&given.clients, "clients", 0, "kill: clients that connect at the same time; else keep-alive clients")
+	flag.IntVar(&given.clients, "clients", 0, "kill: clients that connect at the same time; else keep-alive clients. load: negative for none, and so with the next four")
 	flag.IntVar(&given.idle, "idle", 0, "idle keep-alive connections")
 	flag.IntVar(&given.streams, "streams", 0, "downloads that take seconds")
 	flag.IntVar(&given.uploads, "uploads", 0, "uploads that take seconds")
@@ -103,14 +108,16 @@ func run() (failed bool, err error) {
 	flag.Uint64Var(&given.seed, "seed", 0, "assault: seed of the moments; 0: another one in each run")
 	flag.StringVar(&given.cases, "cases", "", "rollback: `all`, or some of "+caseNames())
 	flag.StringVar(&given.ways, "ways", "", "hang: some of spin,block,wedge,SIGSTOP")
-	flag.DurationVar(&given.over, "over", 0, "reload, kill: the time that all of them take together; master: how long the load goes on after each")
+	flag.DurationVar(&given.over, "over", 0, "reload, kill: the time that all of them take together; master: how long the load goes on after each; load: its longest time, without a signal")
+	flag.StringVar(&given.address, "address", "127.0.0.1:80", "load: where the server listens")
+	flag.StringVar(&given.ask, "ask", "", "load: ask for this `PATH` too, where an answer of 500 is no failure")
 	flag.DurationVar(&given.link, "link", 0, "round trip of a link between clients and server; negative: loopback")
 	flag.BoolVar(&given.deferred, "deferred", false, "TCP_DEFER_ACCEPT on the listener")
 	flag.Parse()
 	var todo []scenario
 	for _, s := range scenarios {
 		for name := range strings.SplitSeq(*chosen, ",") {
-			if name == s.name || name == "all" {
+			if name == s.name || name == "all" && s.name != visit {
 				todo = append(todo, s)
 			}
 		}
@@ -171,10 +178,14 @@ func (s scenario) try(crew *rig.Crew, given sizes) (*trial, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(t.folder)
-	t.ground, err = newGround(t.link)
+	place := newGround
+	if s.name == visit {
+		place = t.guest
+	}
+	t.ground, err = place(t.link)
 	if why, ok := errors.AsType[*link.UnavailableError](err); ok {
 		t.note("on loopback", why.Error())
-		t.ground, err = newGround(0)
+		t.ground, err = place(0)
 	}
 	if err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
 // Command unruly is a server for storm: tined with handlers and a module that misbehave when they are told to. As a file called sick-NAME
-// it is sick (sick.go).
+// it is sick, and built with -X main.told=FILE it has what stands in that file (sick.go).
 //
 // The function "hang" stops its child's loop, in the way that ?how= says, for ?ms= milliseconds, or for ever:
 //
@@ -7,7 +7,9 @@
 //	block    waits in a system call
 //	wedge    waits in a system call that the Go scheduler does not know of: no goroutine of the child runs any more
 //
-// The function "echo" sends what it gets, and "sick" answers "well", unless the executable is sick.
+// The function "echo" sends what it gets, and "sick" answers "well", unless the executable is sick. "hello", which tined has too, is the same
+// as "sick": so a configuration of tined's is one of unruly's, and in a package it takes the place of tined with -X main.name=tined and
+// -X main.version=VERSION.
 //
 // The module "unruly" answers with the text that it is given, the child's index and its process id, from the loop. When a generation
 // is opened it can be slow, refuse, or kill its own child:
@@ -36,11 +38,18 @@ import (
 	"github.com/tined/tined/configs"
 )
 
+// What the linker may set.
+var (
+	name    = "unruly"
+	version string
+)
+
 func main() {
-	p := tined.New(tined.Options{Name: "unruly", Short: "a server that misbehaves", Modules: []module.Module{unruly{}}})
+	p := tined.New(tined.Options{Name: name, Version: version, Short: "a server that misbehaves", Modules: []module.Module{unruly{}}})
 	p.FuncHandler("hang", hang{})
 	p.FuncHandler("echo", tined.HandlerFunc(echo))
 	p.FuncHandler("sick", tined.HandlerFunc(sick))
+	p.FuncHandler("hello", tined.HandlerFunc(sick))
 	p.OnChildStart(func(context.Context, tined.Child) error {
 		mute()
 		return nil

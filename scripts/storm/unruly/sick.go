@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,12 +19,19 @@ import (
 //
 //	exit      it exits at once with 3
 //	quit      it exits at once with 0
-//	hang      it hangs before it does anything
+//	hang      it hangs before it does anything, whatever it is to do
+//	stuck     it hangs when it is to serve, and not before
 //	stall     it stands still as soon as it has a child: it has claimed everything by then
 //	mute      its children stand still when they start, and answer nothing
 //	errors    the function "sick" answers with 500
 //	slow      the function "sick" takes its time
+//
+// A package gives its executable another name: the word then stands in the file told, and without that it is well.
 var sickness = func() string {
+	if told != "" {
+		word, _ := os.ReadFile(told)
+		return strings.TrimSpace(string(word))
+	}
 	path, err := os.Executable()
 	if err != nil {
 		return ""
@@ -34,6 +42,9 @@ var sickness = func() string {
 	}
 	return name
 }()
+
+// told is the path of the file that says the sickness; the linker may set it.
+var told string
 
 // slowness is how long a slow answer takes: longer than the default of upgrade.latency_floor by far.
 const slowness = 200 * time.Millisecond
@@ -50,8 +61,10 @@ func fallIll() {
 	case "quit":
 		os.Exit(0)
 	case "hang":
-		for {
-			time.Sleep(time.Hour)
+		hangForEver()
+	case "stuck":
+		if slices.Contains(os.Args, "run") {
+			hangForEver()
 		}
 	case "stall":
 		go func() {
@@ -60,6 +73,13 @@ func fallIll() {
 			}
 			standStill()
 		}()
+	}
+}
+
+// hangForEver is no wait that the runtime would call a deadlock.
+func hangForEver() {
+	for {
+		time.Sleep(time.Hour)
 	}
 }
 
