@@ -1,6 +1,7 @@
 package master
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -71,8 +72,26 @@ func (m *master) meetSupervisor() (warnings []string) {
 	m.shards.inherited = inherited
 	if m.supervision != nil {
 		m.supervision.store.held = inherited.stored
+		if err := m.supervision.giveUp(inherited.unwanted); err != nil {
+			warnings = append(warnings, fmt.Sprintf("the supervisor may still hold sockets that no `listen` block wants any more: %v", err))
+		}
 	}
 	return append(warnings, more...)
+}
+
+// giveUp makes the supervisor close sockets that it has stored, before their ports are asked for: an address that covers another, such as
+// all addresses after one, could not be had beside it. It blocks: only at the start.
+func (s *supervision) giveUp(names []string) error {
+	for _, name := range names {
+		if err := s.notifier.forget(name); err != nil {
+			return err
+		}
+		delete(s.store.held, name)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return s.settled()
 }
 
 // settled returns once the supervisor has taken note of all that it was told. It blocks: any goroutine but the loop's.

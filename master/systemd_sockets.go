@@ -54,6 +54,7 @@ type inheritance struct {
 // inheritedSet is everything that was passed, by the name of the listener that it is for.
 type inheritedSet struct {
 	byListener map[string]*inheritance
+	unwanted   []string          // names of what was stored and no listener wants
 	stored     map[string]uint64 // what is in the supervisor's store, whether a listener wants it or not: names and socket numbers
 }
 
@@ -138,6 +139,7 @@ func inheritFrom(first, count int, names []string, listeners []configs.Listener,
 		case p.taken:
 			continue
 		case p.own != nil:
+			s.unwanted = append(s.unwanted, p.name)
 			warnings = append(warnings, fmt.Sprintf("stored socket %s (%s) is closed: no `listen` block wants it any more, or its file is gone", p.local, p.title()))
 		default:
 			warnings = append(warnings, fmt.Sprintf("socket %s of unit socket %s is closed here: no `listen` block has this address or name; stop the unit, "+

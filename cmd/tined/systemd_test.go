@@ -94,6 +94,16 @@ func (s *systemd) takeOne(end time.Time) bool {
 				s.names, s.store = slices.Delete(s.names, i, i+1), slices.Delete(s.store, i, i+1)
 			}
 		}
+	case text == "BARRIER=1":
+		messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+		if err != nil || len(messages) != 1 {
+			s.t.Fatalf("%q: %v, %d messages", text, err, len(messages))
+		}
+		fds, err := unix.ParseUnixRights(&messages[0])
+		if err != nil || len(fds) != 1 {
+			s.t.Fatalf("%q: %v, %d descriptors", text, err, len(fds))
+		}
+		unix.Close(fds[0]) // everything before it is done
 	case text == "WATCHDOG=1":
 		s.alive++
 	default:
@@ -282,6 +292,22 @@ func TestSystemdService(t *testing.T) {
 	if strings.Contains(second.stderr.String(), "supervisor") {
 		t.Errorf("something is wrong:\n%s", second.stderr)
 	}
+
+	// An address that covers the one that is stored: what nobody wants is given up before the port is asked for.
+	writeConfig(t, config, 1, "")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(at)
+	if err := os.WriteFile(config, bytes.Replace(text, []byte("127.0.0.1:0"), []byte("0.0.0.0:"+port), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wider := s.start(config)
+	s.said(`^MAINPID=\d+\nSTATUS=serving http://0\.0\.0\.0:` + port + `, unix:\S+ with 1 child, .*\nREADY=1$`)
+	answered(t, ask(t, "tcp", at))
+	s.until("the new shard is stored", func() bool { return len(s.store) == 2 })
+	wider.stop(t, s)
 
 	// A start that is refused says so.
 	writeConfig(t, config, 1, "nonsense = 1\n")
