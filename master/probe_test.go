@@ -2,6 +2,7 @@ package master
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -76,6 +77,25 @@ func TestProbePorts(t *testing.T) {
 	err = ProbePorts(&configs.Config{Listeners: bad[:3]}, func(address string) string { return "the owner of " + address })
 	if want := fmt.Sprintf(`listen "one": %s is in use by the owner of %[1]s`, taken); err == nil || err.Error() != want {
 		t.Errorf("%v, not %s", err, want)
+	}
+}
+
+// All addresses are those of IPv4 where the kernel has nothing else; one that was meant to be IPv6 alone stays what it is, and is refused.
+func TestEndpointWithoutIPv6(t *testing.T) {
+	for address, want := range map[string]string{":80": "0.0.0.0:80", "[::]:80": "0.0.0.0:80", "[::1]:80": "[::1]:80", "10.0.0.1:80": "10.0.0.1:80", "unix:/run/x": "unix:/run/x"} {
+		a, err := configs.ParseAddress(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := endpointOn(a, false); e.String() != want || e.DualStack {
+			t.Errorf("%s: %+v", address, e)
+		}
+		if e := endpointOn(a, true); e.DualStack != a.DualStack || e.Addr != a.Addr || e.Path != a.Path {
+			t.Errorf("%s with IPv6: %+v", address, e)
+		}
+	}
+	if alone := endpointOn(configs.Address{Network: "tcp", Addr: netip.MustParseAddrPort("[::]:80")}, false); alone.String() != "[::]:80" {
+		t.Errorf("IPv6 alone: %v", alone)
 	}
 }
 

@@ -57,8 +57,15 @@ type shardSet struct {
 	inherited *inheritedSet // what the supervisor has passed; nil: nothing, or the start is over
 }
 
-func endpoint(a configs.Address) netcore.Endpoint {
-	return netcore.Endpoint{Network: a.Network, Addr: a.Addr, DualStack: a.DualStack, Path: a.Path}
+func endpoint(a configs.Address) netcore.Endpoint { return endpointOn(a, netcore.HasIPv6()) }
+
+// endpointOn is endpoint on a machine that has IPv6, or does not: all addresses are those of IPv4 then.
+func endpointOn(a configs.Address, ipv6 bool) netcore.Endpoint {
+	e := netcore.Endpoint{Network: a.Network, Addr: a.Addr, DualStack: a.DualStack, Path: a.Path}
+	if e.DualStack && !ipv6 {
+		e.Addr, e.DualStack = netip.AddrPortFrom(netip.IPv4Unspecified(), e.Addr.Port()), false
+	}
+	return e
 }
 
 // probe says whether the address of a listener is free. It must come before the first shard of

@@ -34,6 +34,15 @@ func Probe(e Endpoint) error {
 	return nil
 }
 
+// HasIPv6 says whether the kernel has IPv6: not with ipv6.disable=1 on its command line, nor under a filter that allows no such sockets.
+func HasIPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(fd) // nothing can be lost
+	}
+	return err != unix.EAFNOSUPPORT
+}
+
 func probeTCP(e Endpoint) error {
 	fd, address, err := openTCP(e)
 	if err != nil {
