@@ -97,8 +97,8 @@ test-packages: deps ## install, upgrade, break and remove the packages under a s
 lint-packages: ## lintian, rpmlint, the manual, and twice the same bytes (VERSION=1.2.3)
 	@packaging/lint.sh "$(VERSION)"
 
-clean: ## remove what was built
-	rm -rf bin dist
+clean: ## remove what was built, but for releases
+	rm -rf bin dist/*.deb dist/*.rpm dist/*.tar
 
 # The programs under scripts/ that the long targets run.
 programs:

@@ -129,8 +129,8 @@ contents() {
   fi
 }
 
-# stage makes a folder with all that the packages hold. Both kinds are made from the same.
-stage() {
+# fill_stage makes the stage hold all that the packages do. Both kinds are made from the same.
+fill_stage() {
   local script
   program
   mkdir -p "$stage"/scripts/{deb,rpm}
@@ -150,7 +150,7 @@ stage() {
   find "$stage" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }
 
-stage
+fill_stage
 if ! (cd "$stage" && PACKAGE_VERSION=$package_version ARCH=$arch tool nfpm package -f nfpm.yaml -p "$format" -t "$unfinished") >"$stage/nfpm.log" 2>&1; then
   cat "$stage/nfpm.log" >&2
   fail "nfpm has made no package; its reason is above"

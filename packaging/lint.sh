@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Holds the packages against the policies of Debian (lintian) and of rpm's distributions (rpmlint), reads the manual as
-# mandoc does, and builds twice (packaging/reproduce.sh). Run by hand and by a release. Prints every complaint, then fails.
+# mandoc does, and builds twice (packaging/reproduce.sh). Prints every complaint, then fails. Run by `make lint-packages`.
 #
-#   packaging/lint.sh [VERSION]
+#   packaging/lint.sh VERSION
 #
 # A tool that is not installed fails it too: nothing was looked at.
 #
@@ -11,7 +11,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-version=${1:-$(git describe --tags --dirty 2>/dev/null || echo 0.1.0-dev)}
+version=${1:?write: packaging/lint.sh VERSION}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
@@ -80,7 +80,7 @@ rpms() {
 manual() {
   local page complaints
   has dpkg-deb dpkg && has man man-db || return 1
-  dpkg-deb -x "$work/tined_${version#v}_amd64.deb" "$work/root"
+  dpkg-deb -x "$work/tined_${version#v}_amd64.deb" "$work/root" || return 1
   complaints=$(
     for page in "$work"/root/usr/share/man/man*/*.gz; do
       MANWIDTH=80 man --warnings -l "$page" 2>&1 >/dev/null | sed "s|^|${page##*/}: |"

@@ -94,7 +94,7 @@ git -c advice.detachedHead=false clone --quiet --branch "$tag" "$here" "$source"
 SOURCE_DATE_EPOCH=$(git -C "$source" log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 # Variables that would put something else into the packages.
-unset BINARY PACKAGE OUT GOFLAGS
+unset BINARY PACKAGE OUT FAST GOFLAGS GOEXPERIMENT
 
 for arch in amd64 arm64; do
   echo "release: packages for $arch"

@@ -2,11 +2,11 @@
 # Builds the packages twice, in two copies of the tree, at different times, with another umask, time zone, language and
 # environment, and fails if a byte differs.
 #
-#   packaging/reproduce.sh [VERSION]
+#   packaging/reproduce.sh VERSION
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-version=${1:-$(git describe --tags --dirty 2>/dev/null || echo 0.1.0-dev)}
+version=${1:?write: packaging/reproduce.sh VERSION}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -55,7 +55,7 @@ The status is 2 for a wrong command line, 3 when no master is running, 4 when th
 has waited in vain; status and events say what has become of it then.`,
 		Example: fmt.Sprintf(`  %[1]s upgrade
   %[1]s upgrade --binary ./%[1]s --canary 1m --timeout 5m
-  %[1]s upgrade --brief --previous /var/lib/%[1]s/%[1]s-1.0
+  %[1]s upgrade --brief --previous /usr/local/lib/%[1]s/%[1]s-1.0
   %[1]s upgrade --json`, name),
 		Args:              u.check,
 		ValidArgsFunction: cobra.NoFileCompletions,

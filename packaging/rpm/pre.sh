@@ -14,20 +14,14 @@ unit=/usr/lib/systemd/system/$service
 put_aside() {
 	rm -rf "$kept/replaced" || return 1
 	mkdir -p "$kept" && mkdir -m 0700 "$kept/replaced" || return 1
-	pid=$(running_pid)
 	for file in "$program" "$configuration" "$unit"; do
 		copy=$kept/replaced/${file##*/}
-		# An upgrade that was interrupted, or forbidden, has left an executable on disk that has never served.
-		if [ "$file" = "$program" ] && [ -n "$pid" ] && [ "$(fingerprint "/proc/$pid/exe")" != "$(fingerprint "$file")" ] &&
-			copy_image "$pid" "$copy"; then
-			continue
-		fi
-		[ ! -e "$file" ] || ln -f "$file" "$copy" 2>/dev/null || cp -p "$file" "$copy" || return 1
+		[ ! -e "$file" ] || ln "$file" "$copy" 2>/dev/null || cp -p "$file" "$copy" || return 1
 	done
 }
 
 if [ "$1" -ge 2 ] && ! put_aside; then
 	rm -rf "$kept/replaced"
-	complain "the version that serves cannot be kept aside in $kept, and nothing has changed; is there room on its file system?"
+	complain "the version before cannot be kept aside in $kept, and nothing has changed; is there room on its file system?"
 	exit 1
 fi

@@ -98,7 +98,6 @@ part_deb_first() {
   check "manual pages and completions are where they are looked for" inside sh -c 'man -w tined tined-upgrade tined.hcl && test -s /usr/share/bash-completion/completions/tined'
   inside systemd-analyze security --no-pager tined >"$log/security" || true
   same "exposure is at most 1.6" yes "$(awk '/Overall exposure level/ { for (i = 1; i <= NF; i++) if ($i ~ /^[0-9.]+$/) print ($i <= 1.6 ? "yes" : "no: " $i) }' "$log/security")"
-  check "logrotate takes its configuration" inside logrotate -d /etc/logrotate.d/tined
 }
 
 # upgraded VERSION: apt has brought the running service to a version.
@@ -246,6 +245,12 @@ part_deb_service() {
   load_end "reloads under load"
   is "the same master serves" "runs=$v2" "MainPID=$master" "${serving[@]}"
 
+  # Logs are rotated, and written anew, by the service's user.
+  call logrotate -f /etc/logrotate.d/tined
+  quiet "logrotate"
+  check "it serves" answers /plain 1 storm
+  check "the log goes on in a new file" within 5 inside sh -c 'cd /var/log/tined && test -s load.log.1 && test -s load.log && test "$(stat -c %U load.log)" = tined'
+
   load_begin -clients -1 -idle -1 -streams -1 -uploads -1 -rate 200
   for _ in 1 2; do
     call systemctl restart tined
@@ -334,6 +339,17 @@ part_deb_choices() {
   quiet "upgrade where no systemd runs"
   is "it is installed, and not started" "dpkg=ii  $v2" "disk=$v2" ActiveState=inactive
   inside systemctl start tined
+  # A kernel without IPv6.
+  inside mkdir -p /etc/systemd/system/tined.service.d
+  printf '[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX AF_INET\n' >"$root/etc/systemd/system/tined.service.d/ipv4.conf"
+  inside systemctl daemon-reload
+  inside systemctl stop tined
+  call systemctl start tined
+  quiet "start without IPv6"
+  check "it serves on all addresses of IPv4" inside sh -c "tined status | grep -q '0\.0\.0\.0:80'"
+  inside rm -r /etc/systemd/system/tined.service.d
+  inside systemctl daemon-reload
+  inside systemctl restart tined
 }
 
 # repack FROM VERSION EDIT FILE makes a package of another one, with one file edited by sed.

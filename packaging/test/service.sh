@@ -31,6 +31,9 @@ limits {
 $times
 site "load" {
   hosts = ["storm"]
+  access_log {
+    file = "/var/log/tined/load.log"
+  }
   route "GET /plain" {
     respond {
       body = "0"

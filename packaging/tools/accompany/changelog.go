@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,20 +31,19 @@ func parseChangelog(text string) ([]release, error) {
 		}
 		paragraphs = nil
 	}
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for number := 1; lines.Scan(); number++ {
-		line := strings.TrimRight(lines.Text(), " \t")
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimRight(line, " \t\r")
 		if strings.HasPrefix(line, "## ") {
 			parts := heading.FindStringSubmatch(line)
 			if parts == nil {
-				return nil, fmt.Errorf("CHANGELOG.md:%d: %q is no heading of a version; write \"## 1.2.0 (2006-01-02)\" or \"## 1.2.0 (unreleased)\"", number, line)
+				return nil, fmt.Errorf("CHANGELOG.md:%d: %q is no heading of a version; write \"## 1.2.0 (2006-01-02)\" or \"## 1.2.0 (unreleased)\"", i+1, line)
 			}
 			finish()
 			r := release{version: parts[1]}
 			if parts[2] != "unreleased" {
 				date, err := time.Parse(time.DateOnly, parts[2])
 				if err != nil {
-					return nil, fmt.Errorf("CHANGELOG.md:%d: %q is no date; write for example 2006-01-02", number, parts[2])
+					return nil, fmt.Errorf("CHANGELOG.md:%d: %q is no date; write for example 2006-01-02", i+1, parts[2])
 				}
 				r.date = date
 			}
@@ -74,13 +73,7 @@ func parseChangelog(text string) ([]release, error) {
 	}
 	finish()
 	for i := range releases {
-		kept := releases[i].changes[:0]
-		for _, c := range releases[i].changes {
-			if c != "" {
-				kept = append(kept, c)
-			}
-		}
-		releases[i].changes = kept
+		releases[i].changes = slices.DeleteFunc(releases[i].changes, func(c string) bool { return c == "" })
 	}
 	if len(releases) == 0 {
 		return nil, fmt.Errorf("CHANGELOG.md has no version; write \"## 1.2.0 (unreleased)\"")
@@ -97,7 +90,7 @@ func plain(line string) string { return link.ReplaceAllString(line, "$1") }
 // says so. Without a date it is of now, the date of the packages.
 func forVersion(releases []release, version string, now time.Time) []release {
 	version = strings.TrimPrefix(version, "v")
-	out := append([]release(nil), releases...)
+	out := slices.Clone(releases)
 	switch first := &out[0]; {
 	case first.version == version || first.date.IsZero():
 		first.version = version

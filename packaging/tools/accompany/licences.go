@@ -5,6 +5,7 @@ import (
 	"debug/buildinfo"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,6 +34,9 @@ type terms struct {
 
 // termsFile are the names under which terms stand. Notices have to be passed on with an Apache licence; Go has its patents in a file.
 var termsFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents|unlicense)([-.].*)?$`)
+
+// ours is tined's own licence.
+const ours = "Apache-2.0"
 
 // leastCoverage is how much of a licence's file must be known words, in percent. Names and years are not.
 const leastCoverage = 75
@@ -127,12 +131,7 @@ func (p *part) read(folder, cure string) error {
 	if len(known) == 0 {
 		return fmt.Errorf("%s %s has no licence in %s: it cannot be passed on", p.name, p.version, folder)
 	}
-	var ids []string
-	for id := range known {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	p.licence = strings.Join(ids, " AND ")
+	p.licence = strings.Join(slices.Sorted(maps.Keys(known)), " AND ")
 	slices.Sort(p.holders)
 	p.holders = slices.Compact(p.holders)
 	return nil
@@ -195,18 +194,14 @@ func thirdParty(all []part) []byte {
 
 // expression is what all of the program is under, tined's own terms first.
 func expression(all []part) string {
-	terms := []string{"Apache-2.0"}
+	others := map[string]bool{}
 	for _, p := range all {
-		terms = append(terms, strings.Split(p.licence, " AND ")...)
-	}
-	slices.Sort(terms[1:])
-	var out []string
-	for _, t := range terms {
-		if !slices.Contains(out, t) {
-			out = append(out, t)
+		for id := range strings.SplitSeq(p.licence, " AND ") {
+			others[id] = true
 		}
 	}
-	return strings.Join(out, " AND ")
+	delete(others, ours)
+	return strings.Join(append([]string{ours}, slices.Sorted(maps.Keys(others))...), " AND ")
 }
 
 // title is the part's name for people.
@@ -240,7 +235,7 @@ func copyright(head []byte, all []part) []byte {
 	}
 	slices.Sort(licences)
 	for _, one := range licences {
-		if one == "Apache-2.0" {
+		if one == ours {
 			continue // in the head
 		}
 		fmt.Fprintf(&out, "\nLicense: %s\n The text stands in /usr/share/doc/tined/third-party.txt, once for each of those\n whom it names.\n", one)

@@ -1,6 +1,5 @@
-// Accompany writes what accompanies the program in its packages: the manual, the pages for operators,
-// completions for shells, the licences of what is linked in, the
-// list of its parts (SBOM) and the changelogs. packaging/build.sh runs it.
+// Accompany writes what accompanies the program in its packages: the manual, the pages for operators, completions for shells, the licences
+// of what is linked in, the list of its parts (SBOM) and the changelogs. packaging/build.sh runs it.
 //
 //	accompany version VERSION   print the version of the packages
 //	accompany write FLAGS       write all of it into a folder

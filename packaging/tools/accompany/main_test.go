@@ -134,6 +134,7 @@ func validSBOM(t *testing.T, document []byte) {
 	}
 
 	var bom struct {
+		Metadata   struct{ Component struct{ Purl string } }
 		Components []struct {
 			Name, Version, Purl string
 			Hashes              []struct{ Content string }
@@ -142,6 +143,9 @@ func validSBOM(t *testing.T, document []byte) {
 	}
 	if err := json.Unmarshal(document, &bom); err != nil {
 		t.Fatal(err)
+	}
+	if got := bom.Metadata.Component.Purl; got != "pkg:golang/github.com/tined/tined@v1.2.3" {
+		t.Errorf("the SBOM is of %s", got)
 	}
 	if len(bom.Components) < 5 {
 		t.Errorf("only %d components", len(bom.Components))

@@ -13,6 +13,7 @@ import (
 	"github.com/yuin/goldmark/extension"
 	extast "github.com/yuin/goldmark/extension/ast"
 	"github.com/yuin/goldmark/text"
+	"github.com/yuin/goldmark/util"
 )
 
 // outline says how a document becomes a part of a manual page.
@@ -111,9 +112,13 @@ func (m *markdown) block(n ast.Node) error {
 	case *extast.Table:
 		return m.table(n)
 	default:
-		return fmt.Errorf("%s: the manual cannot show %s: teach packaging/tools/accompany/markdown.go, or write it otherwise", m.name, n.Kind())
+		return m.unknown(n)
 	}
 	return nil
+}
+
+func (m *markdown) unknown(n ast.Node) error {
+	return fmt.Errorf("%s: the manual cannot show %s: teach packaging/tools/accompany/markdown.go, or write it otherwise", m.name, n.Kind())
 }
 
 func (m *markdown) lines(n ast.Node) string {
@@ -244,12 +249,10 @@ func (m *markdown) inline(n ast.Node) (string, error) {
 	for c := n.FirstChild(); c != nil; c = c.NextSibling() {
 		switch c := c.(type) {
 		case *ast.Text:
-			out.WriteString(prose(string(unescaped(c.Segment.Value(m.source)))))
+			out.WriteString(prose(string(util.UnescapePunctuations(c.Segment.Value(m.source)))))
 			if c.SoftLineBreak() || c.HardLineBreak() {
 				out.WriteString("\n")
 			}
-		case *ast.String:
-			out.WriteString(prose(string(c.Value)))
 		case *ast.CodeSpan:
 			code := m.words(c)
 			if _, inTable := n.(*extast.TableCell); inTable {
@@ -275,22 +278,10 @@ func (m *markdown) inline(n ast.Node) (string, error) {
 		case *ast.AutoLink:
 			out.WriteString(literal(string(c.URL(m.source))))
 		default:
-			return "", fmt.Errorf("%s: the manual cannot show %s: teach packaging/tools/accompany/markdown.go, or write it otherwise", m.name, c.Kind())
+			return "", m.unknown(c)
 		}
 	}
 	return out.String(), nil
-}
-
-// unescaped takes the backslash from punctuation that Markdown would take for a mark.
-func unescaped(text []byte) []byte {
-	var out []byte
-	for i := 0; i < len(text); i++ {
-		if text[i] == '\\' && i+1 < len(text) && strings.IndexByte("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", text[i+1]) >= 0 {
-			i++
-		}
-		out = append(out, text[i])
-	}
-	return out
 }
 
 // link names the file that a link leads to if it is in the packages, or shows its address if it leads elsewhere.

@@ -77,8 +77,8 @@ func (p *page) paragraph(roff string) {
 
 // begin begins a paragraph, which a heading has done already.
 func (p *page) begin() {
-	lines := strings.Split(strings.TrimSuffix(p.out.String(), "\n"), "\n")
-	if last := lines[len(lines)-1]; !strings.HasPrefix(last, ".SH ") && !strings.HasPrefix(last, ".SS ") && !strings.HasPrefix(last, ".RS ") {
+	text := strings.TrimSuffix(p.out.String(), "\n")
+	if last := text[strings.LastIndexByte(text, '\n')+1:]; !strings.HasPrefix(last, ".SH ") && !strings.HasPrefix(last, ".SS ") && !strings.HasPrefix(last, ".RS ") {
 		p.out.WriteString(".PP\n")
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/google/uuid"
 )
 
-const mainModule = "github.com/tined/tined"
+// us is tined's module. The program may be one of another module, with tined as a part.
+const us = "github.com/tined/tined"
 
 // environment are the names of build settings that are variables of the environment.
 var environment = regexp.MustCompile(`^(CGO_|GO)[A-Z0-9_]+$`)
@@ -35,11 +36,12 @@ func (p *papers) sbom(build *buildinfo.BuildInfo, all []part) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", p.binary, err)
 	}
 
+	name, version := build.Main.Path, "v"+p.version
 	program := cdx.Component{
-		BOMRef: purl(mainModule, "v"+p.version), Type: cdx.ComponentTypeApplication, Name: mainModule, Version: "v" + p.version,
-		PackageURL: purl(mainModule, "v"+p.version), Licenses: licensed("Apache-2.0"),
+		BOMRef: purl(name, version), Type: cdx.ComponentTypeApplication, Name: name, Version: version,
+		PackageURL: purl(name, version), Licenses: licensed(ours),
 		Hashes:             &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: hex.EncodeToString(digest.Sum(nil))}},
-		ExternalReferences: &[]cdx.ExternalReference{{Type: cdx.ERTypeVCS, URL: "https://" + mainModule}},
+		ExternalReferences: &[]cdx.ExternalReference{{Type: cdx.ERTypeVCS, URL: "https://" + name}},
 	}
 	properties := []cdx.Property{{Name: "cdx:gomod:build:compiler", Value: build.GoVersion}}
 	for _, s := range build.Settings {
@@ -74,10 +76,10 @@ func (p *papers) sbom(build *buildinfo.BuildInfo, all []part) ([]byte, error) {
 
 	bom := cdx.NewBOM()
 	// The same document has the same number: it is made from the executable's content.
-	bom.SerialNumber = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "https://%s/sbom/%s/%x", mainModule, p.version, digest.Sum(nil))).URN()
+	bom.SerialNumber = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Appendf(nil, "https://%s/sbom/%s/%x", name, p.version, digest.Sum(nil))).URN()
 	bom.Metadata = &cdx.Metadata{
 		Timestamp: p.date.Format(time.RFC3339),
-		Tools:     &cdx.ToolsChoice{Components: &[]cdx.Component{{Type: cdx.ComponentTypeApplication, Name: mainModule + "/packaging/tools/accompany"}}},
+		Tools:     &cdx.ToolsChoice{Components: &[]cdx.Component{{Type: cdx.ComponentTypeApplication, Name: us + "/packaging/tools/accompany"}}},
 		Component: &program,
 	}
 	bom.Components = &components

@@ -10,7 +10,7 @@ import (
 var described = regexp.MustCompile(`^(.+?)(?:-([0-9]+)-g([0-9a-f]{4,40}))?(-dirty)?$`)
 
 // semantic is a semantic version (semver.org): three numbers, what comes before its release, and metadata.
-var semantic = regexp.MustCompile(`^(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)` +
+var semantic = regexp.MustCompile(`^((?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*))` +
 	`(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?$`)
 
 // packageVersion makes the version of the packages from the program's, so that dpkg and rpm sort it as it was meant: 1.2.0~rc.1 before
@@ -21,13 +21,11 @@ func packageVersion(version string) (string, error) {
 		return "", badVersion(version)
 	}
 	base, commits, commit, dirty := parts[1], parts[2], parts[3], parts[4] != ""
-	numbers := semantic.FindStringSubmatch(base)
-	if numbers == nil {
+	parts = semantic.FindStringSubmatch(base)
+	if parts == nil {
 		return "", badVersion(version)
 	}
-	before, metadata := numbers[1], numbers[2]
-	out, _, _ := strings.Cut(base, "+")
-	out, _, _ = strings.Cut(out, "-")
+	out, before, metadata := parts[1], parts[2], parts[3]
 	if before != "" {
 		out += "~" + before
 	}
