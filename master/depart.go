@@ -33,7 +33,7 @@ func (m *master) depart(u *upgrading) {
 	m.supervision.close()
 	m.supervision = nil
 	for _, request := range m.reloads {
-		request.done(&Reload{At: now, By: request.by, Generation: m.generation, Reason: "the server has been upgraded meanwhile; ask the new version"})
+		request.done(&Reload{At: now, By: request.by, Generation: m.generation, Reason: UpgradedMeanwhile})
 	}
 	m.reloads = nil
 	m.operator.leave()

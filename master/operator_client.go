@@ -139,8 +139,19 @@ func (c *Client) Restart(ctx context.Context, index int, r WaitRequest) (*StateR
 	return reply, c.call(ctx, http.MethodPost, fmt.Sprintf("/v1/children/%d/restart", index), r, reply)
 }
 
-// Reload reloads and returns how it ended, refused or not. Errors: as Status.
+// UpgradedMeanwhile is the reason of a reload that was refused because an upgrade, which it had waited for, has come about.
+const UpgradedMeanwhile = "the server has been upgraded meanwhile; ask the new version"
+
+// Reload reloads and returns how it ended, refused or not. When an upgrade comes about meanwhile, the new master is asked. Errors: as Status.
 func (c *Client) Reload(ctx context.Context) (*Reload, error) {
+	reply, err := c.reload(ctx)
+	if err == nil && reply.Reason == UpgradedMeanwhile {
+		return c.reload(ctx)
+	}
+	return reply, err
+}
+
+func (c *Client) reload(ctx context.Context) (*Reload, error) {
 	reply := new(Reload)
 	err := c.call(ctx, http.MethodPost, "/v1/reload", WaitRequest{Wait: true}, reply)
 	if refused, ok := errors.AsType[*RefusedError](err); ok && json.Unmarshal(refused.body, reply) == nil && !reply.At.IsZero() {

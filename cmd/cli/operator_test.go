@@ -239,6 +239,16 @@ func TestReload(t *testing.T) {
 		}
 		d.want(op + " " + c.asked)
 	}
+	// An upgrade that comes about meanwhile: the new master is asked.
+	d.answers[op] = answer{409, master.Reload{At: at, Generation: 2, Reason: master.UpgradedMeanwhile}}
+	d.each = func(int) {
+		d.answers[op] = answer{200, master.Reload{At: at, Committed: true, Generation: 3, Seconds: 1}}
+	}
+	if status, stdout, stderr := d.call("reload"); status != 0 || stdout != "prog: generation 3 serves: nothing has changed, after 1s\n" || stderr != "" {
+		t.Errorf("in an upgrade: %d %q %q", status, stdout, stderr)
+	}
+	d.want(op+` {"wait":true}`, op+` {"wait":true}`)
+	d.each = nil
 	d.answers[op] = answer{409, master.Reload{At: at, Reason: "no"}}
 	status, stdout, stderr := d.call("reload", "--json")
 	var r master.Reload
