@@ -24,6 +24,7 @@ func (l *loop) refuse(c *conn, ex *exchange, err error) {
 		ex.setState(BeingProcessed)
 		l.beginLog(c, ex)
 	} else if ex.state == WaitingForBody {
+		ex.ready = l.now
 		ex.setState(BeingProcessed)
 	}
 	web.Begin(&ex.resp, ex)
@@ -48,7 +49,7 @@ func sideBySide(head *http1.Head) bool { return head.MethodID.Safe() && head.Min
 func (l *loop) join(c *conn, ex *exchange) {
 	ex.fd, ex.serial = c.fd, c.serial
 	ex.peer, ex.entry = c.peer, c.entry
-	ex.started = l.now
+	ex.started, ex.ready, ex.latency = l.now, l.now, 0
 	ex.site = noSite
 	ex.bodySent, ex.first = 0, 0
 	ex.gen = l.generationFor(c)
@@ -299,7 +300,7 @@ func (l *loop) supplant(c *conn, ex *exchange, status int) {
 	substitute.counted, ex.counted = ex.counted, false
 	substitute.minor, substitute.head, substitute.safe = ex.minor, ex.head, ex.safe
 	substitute.keepAlive = false
-	substitute.sequence, substitute.started = ex.sequence, ex.started
+	substitute.sequence, substitute.started, substitute.ready = ex.sequence, ex.started, ex.ready
 	substitute.site = ex.site
 	substitute.logged = append(substitute.logged, ex.logged...)
 	ex.logged = ex.logged[:0]

@@ -48,10 +48,19 @@ func (l *loop) count(c *conn, ex *exchange) {
 	ex.counted = true
 }
 
+// answers takes the time when the response of ex begins: its head could be written, were it the connection's next. Only the first call
+// counts. The latency ends here, and not with the last byte, for what follows is as fast as the client reads; it begins with ex.ready, for
+// what is before is as fast as the client sends. So it is the server's own time, whatever clients do.
+func (ex *exchange) answers() {
+	if ex.latency == 0 {
+		ex.latency = max(1, netcore.Now()-ex.ready)
+	}
+}
+
 // took counts an exchange whose last byte the kernel has taken.
 func (l *loop) took(ex *exchange) {
 	l.finished(ex.status())
-	l.life.Took((netcore.Now() - ex.started) / int64(time.Microsecond))
+	l.life.Took(ex.latency / int64(time.Microsecond))
 }
 
 // finished counts a final response that has left.

@@ -1,12 +1,12 @@
 package child
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tined/tined/child/web"
-	"github.com/tined/tined/netcore"
 	"github.com/tined/tined/netcore/board"
 	"github.com/tined/tined/netcore/control"
 )
@@ -151,6 +151,151 @@ func TestBoardOfAnotherLayout(t *testing.T) {
 	}
 }
 
+// The latency of an exchange is what the server takes: neither the time in which a client sends its body nor that in which it reads the
+// answer is in it, and all that a handler takes is, also while a body comes in that it does not wait for.
+func TestLatencyIsTheServersOwn(t *testing.T) {
+	const long = int64(time.Hour) // that the test lets pass
+	const big = 4 << 20
+	head := func(l *loop) *exchange {
+		if c := only(l); c != nil {
+			return c.pipeline.head()
+		}
+		return nil
+	}
+	atWork := func(l *loop) *exchange {
+		if ex := head(l); ex != nil && ex.dispatch {
+			return ex
+		}
+		return nil
+	}
+	streamed := length(2 * collectMax)
+	for name, c := range map[string]struct {
+		sent    string
+		arrived func(l *loop) *exchange // the exchange, once long may pass
+		rest    string
+		fails   error // what the body comes to; nil: its end
+		late    bool  // the handler's time is over
+		slow    bool  // it is the server that took long
+	}{
+		"a body that is collected": {sent: post("/read", length(9), "1234"), rest: "56789",
+			arrived: func(l *loop) *exchange {
+				if ex := head(l); ex != nil && ex.state == WaitingForBody {
+					return ex
+				}
+				return nil
+			}},
+		"one that does not come": {sent: post("/read", length(9), "1234"), fails: errBodyTimeout,
+			arrived: func(l *loop) *exchange {
+				if ex := head(l); ex != nil && ex.state == WaitingForBody {
+					return ex
+				}
+				return nil
+			}},
+		"a body that the handler waits for": {sent: post("/read", streamed, "b"), rest: strings.Repeat("b", 2*collectMax-1), arrived: hungry},
+		"one of chunks":                     {sent: post("/read", isChunked, chunked(strings.Repeat("b", 2*collectMax), 9000)[:90_000]), rest: chunked(strings.Repeat("b", 2*collectMax), 9000)[90_000:], arrived: hungry},
+		"one that it waits for in vain":     {sent: post("/read", streamed, "b"), fails: errBodyTimeout, arrived: hungry},
+		"a body that the handler could read": {sent: post("/later", length(collectMax+1), strings.Repeat("b", collectMax/2)), rest: strings.Repeat("b", collectMax/2+1), slow: true,
+			arrived: func(l *loop) *exchange {
+				ex := head(l)
+				if ex == nil || ex.body == nil {
+					return nil
+				}
+				ex.body.mu.Lock()
+				defer ex.body.mu.Unlock()
+				unread := int64(len(ex.body.buf) - ex.body.off)
+				if r := only(l).receiver; r.got < collectMax/2 || r.got-unread < 100 { // the handler has not read what it wants at first
+					return nil
+				}
+				return ex
+			}},
+		"part of a body":                      {sent: post("/part", streamed, "b"), rest: strings.Repeat("b", 99), arrived: hungry},
+		"a handler":                           {sent: blocked, arrived: atWork, slow: true},
+		"one that is not waited for any more": {sent: blocked, arrived: atWork, late: true, slow: true},
+		"an answer that the client does not read": {sent: "GET /big HTTP/1.1\r\nHost: x\r\n\r\n",
+			arrived: func(l *loop) *exchange {
+				if c := only(l); c != nil && c.out != nil && !c.has(flagWritable) {
+					return c.pipeline.sending.first
+				}
+				return nil
+			}},
+		"an answer that has begun": {sent: "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n",
+			arrived: func(l *loop) *exchange {
+				if ex := head(l); ex != nil && ex.begun {
+					return ex
+				}
+				return nil
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBlocker()
+			tc := start(t, "", routes{
+				"POST /read": web.HandlerFunc(readAll), "GET /big": text(strings.Repeat("x", big)), "GET /blocked": b,
+				"POST /part": web.HandlerFunc(func(_ *web.Response, r *web.Request) { io.ReadFull(&r.Body, make([]byte, 100)) }),
+				"POST /later": web.HandlerFunc(func(w *web.Response, r *web.Request) {
+					io.ReadFull(&r.Body, make([]byte, 100))
+					<-b.gate
+					readAll(w, r)
+				}),
+				"GET /stream": web.HandlerFunc(func(w *web.Response, _ *web.Request) {
+					io.WriteString(w, "begun")
+					w.Flush()
+					<-b.gate
+				}),
+			})
+			life := tc.onBoard()
+			tc.smallBuffers()
+			p := tc.dial()
+			p.send(c.sent)
+			tc.until("long may pass", func(l *loop) bool {
+				ex := c.arrived(l)
+				if ex == nil {
+					return false
+				}
+				ex.started, ex.ready = ex.started-long, ex.ready-long
+				if c.late {
+					ex.from -= long
+					l.setDeadline(only(l))
+				}
+				if c.fails != nil {
+					on := only(l)
+					l.bodyFailed(on, on.receiver, c.fails)
+					l.flush(on)
+					l.settle(on)
+				}
+				return true
+			})
+			p.send(c.rest)
+			tc.until("nothing more of the body is waited for", func(l *loop) bool { on := only(l); return on == nil || !on.receiver.wanted() })
+			if !c.late {
+				close(b.gate)
+			}
+			p.answer(c.sent[:strings.IndexByte(c.sent, ' ')])
+			tc.until("it is counted", func(*loop) bool { return life.Sums().Latency.Count() > 0 })
+			if c.late {
+				close(b.gate)
+			}
+			if most := life.Sums().Latency.Max; (most >= uint64(long)/1000) != c.slow {
+				t.Errorf("the latency is %d µs", most)
+			}
+		})
+	}
+}
+
+// hungry is an exchange whose handler waits for its body.
+func hungry(l *loop) *exchange {
+	c := only(l)
+	if c == nil || c.receiver == nil || c.receiver.flow == nil || len(c.in) > 0 {
+		return nil
+	}
+	f := c.receiver.flow
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waits && f.off == len(f.buf) {
+		return c.receiver.ex
+	}
+	return nil
+}
+
 // quiet is a host without anything of its own.
 type quiet struct{ host }
 
@@ -175,10 +320,12 @@ func BenchmarkCounting(b *testing.B) {
 	}
 	defer life.Close()
 	l.enter(life)
-	c, ex := new(conn), &exchange{started: netcore.Now()}
+	c, ex := new(conn), new(exchange)
 	b.Run("exchange", func(b *testing.B) {
 		for range b.N {
 			l.count(c, ex)
+			ex.ready, ex.latency = l.now, 0
+			ex.answers()
 			l.took(ex)
 		}
 	})

@@ -92,6 +92,8 @@ type exchange struct {
 	gen      *generation
 	started  int64  // monotonic ns, when the head was complete
 	from     int64  // monotonic ns, since when nothing but the handler is waited for
+	ready    int64  // monotonic ns, since when the handler has not waited for the client: that of the head, or of a later byte of the body
+	latency  int64  // ns from ready until the answer began; 0: it has not
 	end      uint64 // value of conn.queued behind the response's last byte
 	first    uint64 // value of conn.queued before its first byte
 	bodySent int64  // content bytes of the response, for the access log

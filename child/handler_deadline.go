@@ -114,6 +114,7 @@ func (l *loop) readLate(c *conn, sequence uint32) {
 		return // it was whole before
 	}
 	c.receiver = nil
+	r.ex.ready = l.now
 	l.putReceiver(r)
 	l.stopParsing(c, reasonBodyTimeout)
 }

@@ -21,6 +21,7 @@ type inflow struct {
 	err     error // io.EOF: the body is whole
 	paused  bool  // the loop waits for room
 	asked   bool  // the handler has begun to read
+	waits   bool  // the handler has nothing to read
 	left    bool  // the handler has returned
 }
 
@@ -40,10 +41,13 @@ func (f *inflow) Read(p []byte) (int, error) {
 	f.askLocked()
 	for f.off == len(f.buf) {
 		if f.err != nil {
+			f.waits = false
 			return 0, f.err
 		}
+		f.waits = true
 		f.arrived.Wait()
 	}
+	f.waits = false
 	n := copy(p, f.buf[f.off:])
 	f.off += n
 	if f.off == len(f.buf) {
@@ -86,12 +90,12 @@ func (f *inflow) room() int {
 	return room
 }
 
-// put adds bytes, at most as many as room has allowed. It is the loop's.
-func (f *inflow) put(p []byte) {
+// put adds bytes, at most as many as room has allowed, and reports whether the handler has waited for them. It is the loop's.
+func (f *inflow) put(p []byte) (awaited bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.left {
-		return
+		return false
 	}
 	if f.off > 0 && len(f.buf)+len(p) > cap(f.buf) {
 		f.buf = f.buf[:copy(f.buf, f.buf[f.off:])]
@@ -99,6 +103,7 @@ func (f *inflow) put(p []byte) {
 	}
 	f.buf = append(f.buf, p...)
 	f.arrived.Signal()
+	return f.waits
 }
 
 // full reports whether the loop should not read: the handler must make room first.
@@ -108,14 +113,15 @@ func (f *inflow) full() bool {
 	return f.paused && !f.left
 }
 
-// fail ends the body with err; io.EOF when it is whole.
-func (f *inflow) fail(err error) {
+// fail ends the body with err, io.EOF when it is whole, and reports whether the handler has waited for that.
+func (f *inflow) fail(err error) (awaited bool) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.err == nil {
 		f.err = err
 	}
 	f.arrived.Broadcast()
-	f.mu.Unlock()
+	return f.waits
 }
 
 // miss ends reading because the handler's deadline has passed: what has come and was not read is dropped. A body that is whole stays.
@@ -129,8 +135,8 @@ func (f *inflow) miss() {
 	f.mu.Unlock()
 }
 
-// whole ends the body as it should.
-func (f *inflow) whole() { f.fail(io.EOF) }
+// whole ends the body as it should; the result is fail's.
+func (f *inflow) whole() (awaited bool) { return f.fail(io.EOF) }
 
 // abandon is called when the handler has returned.
 func (f *inflow) abandon() {

@@ -417,6 +417,7 @@ func (l *loop) told(e *event) {
 			return
 		}
 		ex.begunStream = true
+		ex.answers()
 	case eventInform:
 		if c == nil || ex.orphan || ex.serial != e.serial || ex.sequence != e.sequence {
 			return

@@ -52,6 +52,7 @@ func (l *loop) streamBody(c *conn, r *receiver) {
 		length = ex.parser.Head.ContentLength
 	}
 	r.flow = newInflow(ex)
+	ex.ready = l.now
 	ex.body = r.flow
 	web.SetBody(&ex.req, length, r.buf, r.flow)
 	r.buf = nil
@@ -144,7 +145,9 @@ func (l *loop) deliver(c *conn, r *receiver, piece []byte) bool {
 		return false
 	}
 	if r.flow != nil {
-		r.flow.put(piece)
+		if r.flow.put(piece) {
+			r.ex.ready = l.now
+		}
 		return true
 	}
 	r.buf = append(r.buf, piece...)
@@ -168,13 +171,16 @@ func (l *loop) bodyWhole(c *conn, r *receiver) {
 		}
 		if r.flow != nil {
 			ex.from = l.now
-			r.flow.whole()
+			if r.flow.whole() {
+				ex.ready = l.now
+			}
 		} else {
 			length := r.got
 			if r.isChunky {
 				length = -1
 			}
 			web.SetBody(&ex.req, length, r.buf, nil)
+			ex.ready = l.now
 			c.current = nil
 			l.dispatch(c, ex)
 		}
@@ -210,6 +216,7 @@ func (l *loop) bodyFailed(c *conn, r *receiver, err error) {
 	}
 	l.stopParsing(c, reasonRefused)
 	if !ex.begunStream && !ex.pushing && !ex.finished {
+		ex.ready = l.now
 		l.supplant(c, ex, statusOf(err))
 	}
 }

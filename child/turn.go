@@ -105,6 +105,7 @@ func (l *loop) finish(c *conn, ex *exchange) {
 			c.current = nil
 		}
 	}
+	ex.answers()
 	c.pipeline.finish(ex)
 }
 

@@ -32,7 +32,7 @@ type Numbers struct {
 	BytesOut uint64 `json:"bytes_out"`
 	// ClosedByReason counts closed connections by the names of the close reasons.
 	ClosedByReason map[string]uint64 `json:"closed_by_reason,omitempty"`
-	// Latency is the time of the finished exchanges.
+	// Latency is the server's own time of the finished exchanges.
 	Latency Latency `json:"latency"`
 	// Workers exist now, of which WorkersBusy run a handler and WorkersIdle wait for one; the others
 	// are on their way. WorkersMin and WorkersMax bound them; WorkersSpawned counts those that were
@@ -56,9 +56,13 @@ type Numbers struct {
 	LogDropped uint64 `json:"log_dropped"`
 }
 
-// Latency is how long exchanges took, in seconds: from the turn of the loop in which the head of the request was there to the moment in
-// which the kernel had the last byte of the response. Streams that were pushed after their handler's return are not in it. P50, P90 and P99
-// are quantiles, wrong by 3.2 % at most; Max is exact. All are 0 when there was no exchange.
+// Latency is how long the server itself took for its exchanges, in seconds, whatever the clients' pace. It begins with the turn of the loop
+// in which the head of the request was there, or the last byte of its body that the server has waited for: the last of all where the body is
+// collected before the handler starts, else the last for which a Read of the handler's had to wait. It ends when the answer begins: when the
+// handler has returned, or the loop has the head of what it streams. What waits in a queue or before a limit is in it; the way of the request
+// and of the answer, and the content that follows a streamed head, or comes from a reader or a file, are not. Each counts when the kernel has
+// the last byte of its answer. Responses that were pushed after their handler's return are not in it. P50, P90 and P99 are quantiles, wrong
+// by 3.2 % at most; Max is exact. All are 0 when there was no exchange.
 type Latency struct {
 	P50 float64 `json:"p50"`
 	P90 float64 `json:"p90"`

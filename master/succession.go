@@ -311,7 +311,7 @@ func (m *master) checkSuccession(now time.Time) (next time.Time) {
 	}
 	if s.own != nil && !s.confirming && !s.lookAt.After(now) {
 		s.lookAt = now.Add(gateEvery)
-		if fault := trialFault(m.config.Upgrade, m.livingSums().Since(s.own), m.baseline(s)); fault != "" {
+		if fault := m.trial(s).fault(m.config.Upgrade); fault != "" {
 			m.sick(fmt.Sprintf("the %s has found: %s", s.stage, fault))
 			return time.Time{}
 		}
@@ -328,14 +328,10 @@ func (m *master) checkSuccession(now time.Time) (next time.Time) {
 	return next
 }
 
-// baseline is what the predecessor's children have done since the canary began, beside which this version's are judged; if that is too little
-// to say anything, what they have done in all their life.
-func (m *master) baseline(s *succession) *board.Sums {
-	all := s.sums()
-	if since := all.Since(s.theirs); since.Of(board.WordFinished) >= uint64(m.config.Upgrade.MinRequests) {
-		return since
-	}
-	return all
+// trial is what the gates judge by: what both versions have done since the canary began, and the predecessor's children in all their life.
+func (m *master) trial(s *succession) *trial {
+	ever := s.sums()
+	return &trial{candidate: m.livingSums().Since(s.own), since: ever.Since(s.theirs), ever: ever}
 }
 
 // sick ends this process, which is not the master yet: the predecessor goes on. Children that have accepted are left alone, for they hold

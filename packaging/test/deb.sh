@@ -221,7 +221,7 @@ part_deb_refused() {
   master=${now[MainPID]}
   apt "$v2"
   refused "apt, while the service runs it" "cannot be kept"
-  is "nothing has changed" "dpkg=ii  $v1" "disk=$v1" "MainPID=$master" "kept=" "${serving[@]}"
+  is "nothing has changed" "dpkg=ii  $v1" "disk=$v1" "MainPID=$master" "kept=${now[kept]}" "${serving[@]}"
   call rm /var/lib/tined/own
   call systemctl restart tined
   apt "$v2"
@@ -397,7 +397,7 @@ part_deb_night() {
   inside systemctl reload tined
   repository "$(deb_path "$v2")"
   inside apt-get -q update >>"$log/calls" 2>&1
-  load_begin -uploads -1 # the gates take a client's slow upload for a slow answer, and in 5 s they see enough of them
+  load_begin
   call unattended-upgrade
   load_end "unattended upgrade under load, with the times of the package"
   sed 's/\r*$//; s/.*\r//' "$root/var/log/unattended-upgrades/unattended-upgrades-dpkg.log" >>"$call_out"
