@@ -21,17 +21,6 @@ user_and_folders() {
 	systemd-tmpfiles --create tined.conf 2>/dev/null || install -d -m 0750 -o tined -g tined /var/lib/tined /var/log/tined
 }
 
-# start_service does it when nothing speaks against it.
-start_service() {
-	# Asked as root, it knows the holder of a port by name.
-	if ! timeout --kill-after=1 "$patience" "$program" check --ports "$configuration" >/dev/null; then
-		complain "the service is not started; free the port, or correct what is in ${configuration%/*}, then \`systemctl start tined\`"
-	elif ! systemctl start "$service"; then
-		why=$(systemctl show --property=StatusText --value "$service" 2>/dev/null) || why=
-		complain "the service has not started${why:+: $why}; \`journalctl -u tined\` says more, \`systemctl start tined\` tries again"
-	fi
-}
-
 # first_installation enables the service as the presets of the distribution and of the administrator say, and starts what is enabled.
 first_installation() {
 	command -v systemctl >/dev/null || return 0
@@ -46,7 +35,7 @@ first_installation() {
 	systemd_runs || return 0
 	systemctl daemon-reload || true
 	case $state in
-	enabled | enabled-runtime) forbidden start || start_service ;;
+	enabled | enabled-runtime) forbidden start || start_service systemctl ;;
 	masked*) echo "tined: the service is masked, and stays so until \`systemctl unmask tined\`" ;;
 	*) echo "tined: the service is not enabled here by default; \`systemctl enable --now tined\` starts it, now and with the system" ;;
 	esac

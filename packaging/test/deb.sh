@@ -107,8 +107,18 @@ upgraded() {
   is "it is there" "dpkg=ii  $1" "disk=$1" "runs=$1" "${serving[@]}"
 }
 
+# kill_script kills the script that upgrades the running server as soon as it does.
+kill_script() {
+  # shellcheck disable=SC2016 # the inner shell's
+  within 15 upgrading && inside sh -c 'kill -KILL $(grep -l "tined[.]postrm" /proc/[0-9]*/cmdline | tr -dc "0-9 \n")'
+}
+
+upgrading() {
+  [[ $(inside tined status 2>/dev/null) == *'an upgrade from'*'is under way'* ]]
+}
+
 part_deb_upgrade() {
-  local before
+  local before killer
   have "$v1"
   look
   before=${now[MainPID]}
@@ -143,6 +153,23 @@ part_deb_upgrade() {
   load_begin -link 50ms
   apt "$v2"
   load_end "upgrade under load with 50 ms of delay"
+  upgraded "$v2"
+
+  # The script is killed, as by a machine without memory: dpkg and the server must agree all the same.
+  sed -i 's/timeout .*/timeout = "15s"/; s/canary .*/canary = "3s"/' "$root/etc/tined/conf.d/load.hcl"
+  inside tined reload >>"$log/calls" 2>&1
+  load_begin
+  kill_script &
+  killer=$!
+  apt "$v1"
+  load_end "downgrade whose script is killed, under load"
+  check "the script was killed" wait "$killer"
+  same "apt install $v1: status" 0 "$call_status"
+  says "dpkg goes on by the other version's script" 'it looks like that went OK'
+  is "it is there" "dpkg=ii  $v1" "disk=$v1" "runs=$v1" "${serving[@]}"
+  configure
+  inside tined reload >>"$log/calls" 2>&1
+  apt "$v2"
   upgraded "$v2"
 
   look
@@ -339,6 +366,21 @@ part_deb_choices() {
   quiet "upgrade where no systemd runs"
   is "it is installed, and not started" "dpkg=ii  $v2" "disk=$v2" ActiveState=inactive
   inside systemctl start tined
+  # What drop-ins have changed of the service holds for its upgrade too: who it is, what it reads, where it is found.
+  inside mkdir -p /etc/systemd/system/tined.service.d
+  printf '[Service]\nSupplementaryGroups=adm\nEnvironment=TINED_CONTROL=/run/tined/other.sock\nExecStart=\nExecStart=/usr/bin/tined run -c /etc/tined/other.hcl\n' \
+    >"$root/etc/systemd/system/tined.service.d/other.conf"
+  configure
+  inside install -g adm -m 640 /etc/tined/tined.hcl /etc/tined/other.hcl
+  inside systemctl daemon-reload
+  inside systemctl restart tined
+  apt "$v1"
+  upgraded "$v1"
+  inside rm -r /etc/systemd/system/tined.service.d /etc/tined/other.hcl
+  inside systemctl daemon-reload
+  inside systemctl reset-failed
+  inside systemctl restart tined
+
   # A kernel without IPv6.
   inside mkdir -p /etc/systemd/system/tined.service.d
   printf '[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX AF_INET\n' >"$root/etc/systemd/system/tined.service.d/ipv4.conf"

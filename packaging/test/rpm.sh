@@ -72,5 +72,5 @@ part_rpm() {
   inside find / -xdev -path '*tined*' -print | sort >"$log/after"
   left=$(comm -13 "$log/before" "$log/after" | tr '\n' ' ')
   same "what the administrator has made, and the folders of data and logs, are left" \
-    "/etc/tined /etc/tined/conf.d /etc/tined/conf.d/load.hcl /var/lib/tined /var/log/tined " "$left"
+    "/etc/tined /etc/tined/conf.d /etc/tined/conf.d/load.hcl /var/lib/tined /var/log/tined /var/log/tined/load.log " "$left"
 }
