@@ -285,6 +285,7 @@ func TestPanics(t *testing.T) {
 					if _, err := p.reader.Read("GET"); err == nil {
 						t.Fatal("an answer")
 					}
+					p.Close() // or the server lingers
 					tc.wantClosed(test.why, 1)
 				}
 				if test.logged {

@@ -44,6 +44,7 @@ func TestTimeoutAnswersForTheHandler(t *testing.T) {
 			t.Errorf("%s: %d, close %v, Retry-After %q", c.target, r.Status, r.Close, r.Get("Retry-After"))
 		}
 		p.wantEnd()
+		p.Close() // or the server lingers
 		if err := <-told; !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: the handler was told %v", c.target, err)
 		}

@@ -136,6 +136,7 @@ func TestSendReader(t *testing.T) {
 				if err == nil {
 					t.Fatalf("a response that is cut looks complete: %d bytes", len(r.Body))
 				}
+				p.Close() // or the server lingers
 				tc.wantClosed(reasonAborted, 1)
 				wantReleased(t, tc, &src.closed)
 				return

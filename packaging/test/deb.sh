@@ -276,6 +276,7 @@ part_deb_service() {
   call logrotate -f /etc/logrotate.d/tined
   quiet "logrotate"
   check "it serves" answers /plain 1 storm
+  # shellcheck disable=SC2016 # the inner shell's
   check "the log goes on in a new file" within 5 inside sh -c 'cd /var/log/tined && test -s load.log.1 && test -s load.log && test "$(stat -c %U load.log)" = tined'
 
   load_begin -clients -1 -idle -1 -streams -1 -uploads -1 -rate 200
