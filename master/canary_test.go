@@ -263,9 +263,17 @@ func (v *version) sums() *board.Sums {
 	return v.life.Sums()
 }
 
+// simulates leaves a simulation out under the race detector: one goroutine and its numbers are nothing to watch.
+func simulates(t *testing.T) {
+	if raceEnabled {
+		t.Skip("a simulation on one goroutine, whose result is the same without the race detector")
+	}
+}
+
 // Two versions that are the same are told apart by chance alone: of many upgrades to the same program under all kinds of load, with errors and
 // slow requests of its own, next to none is taken back.
 func TestEqualVersionsPass(t *testing.T) {
+	simulates(t)
 	random := rand.New(rand.NewPCG(5, 6))
 	const upgrades = 500
 	faults := map[bool]int{}
@@ -288,6 +296,7 @@ func TestEqualVersionsPass(t *testing.T) {
 
 // So it is where of those who come many more fail, or are slow, than of those who stay.
 func TestEqualVersionsPassWhoeverComes(t *testing.T) {
+	simulates(t)
 	random := rand.New(rand.NewPCG(9, 10))
 	for _, children := range []float64{1, 2, 4, 8} {
 		const upgrades = 100
@@ -308,6 +317,7 @@ func TestEqualVersionsPassWhoeverComes(t *testing.T) {
 // A version that fails what it is asked for, or takes 200 ms longer for it, is found under any such load, soon if it is all and in nearly all
 // upgrades if it is a tenth.
 func TestSickVersionsAreFound(t *testing.T) {
+	simulates(t)
 	const upgrades = 150
 	for name, c := range map[string]struct {
 		sick    sickness
