@@ -14,7 +14,12 @@ needs=(
   wrk=wrk               # the benchmark's load
   taskset=util-linux    # the benchmark's pinning
   shellcheck=shellcheck # lint
-  mmdebstrap=mmdebstrap # test-packages
+  mmdebstrap=mmdebstrap # test-packages: a Debian
+  buildah=buildah       # and the container image
+  jq=jq
+  curl=curl
+  ip=iproute2
+  xz=xz-utils
 )
 
 missing=()
