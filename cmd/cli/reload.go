@@ -94,14 +94,10 @@ func reason(why string, diagnostics []string) string {
 }
 
 func countChanges(changes []configs.Change) string {
-	switch n := len(changes); n {
-	case 0:
+	if len(changes) == 0 {
 		return "nothing has changed"
-	case 1:
-		return "1 change"
-	default:
-		return fmt.Sprintf("%d changes", n)
 	}
+	return counted(uint64(len(changes)), "change", "changes")
 }
 
 // took writes a short time for people.

@@ -204,6 +204,7 @@ func (a *app) briefText(s *master.Status, moved string) string {
 	return text
 }
 
+// counted is a number of things, for people.
 func counted(n uint64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -281,12 +282,9 @@ The status is 3 when no master is running, 4 when --timeout has passed; it goes 
 
 // balanceText is for people.
 func balanceText(b *master.Balance) string {
-	text := fmt.Sprintf("%d connections moved, %v before, %v after", b.Moved, b.Before, b.After)
-	switch b.Moved {
-	case 0:
+	text := fmt.Sprintf("%s moved, %v before, %v after", counted(uint64(b.Moved), "connection", "connections"), b.Before, b.After)
+	if b.Moved == 0 {
 		text = fmt.Sprintf("no connection moved: the children have %v", b.After)
-	case 1:
-		text = fmt.Sprintf("1 connection moved, %v before, %v after", b.Before, b.After)
 	}
 	if b.Reason != "" {
 		text += "; " + b.Reason
