@@ -34,6 +34,7 @@ const (
 
 	compress = "github.com/klauspost/compress"
 	brotli   = "github.com/andybalholm/brotli"
+	crypto   = "golang.org/x/crypto"
 )
 
 // unchanged are libraries for net/http that tests run on adapted handlers as they are.
@@ -66,13 +67,19 @@ var policy = map[string]rule{
 	"child/router":          {imports: []string{"child/web"}, never: slices.Concat(logging, []string{"net", "os", "time", "syscall"})},
 	"child/worker":          {imports: []string{"netcore"}, never: slices.Concat(logging, []string{"net", "os"})},
 	"child/module":          {imports: []string{"child/web", "child/worker", "configs"}, never: logging},
+	// Who may. What hashes passwords is linked in here only.
+	"child/access": {imports: []string{"child/web", "configs", crypto}, never: logging},
+	// What packs contents, and how a configuration names that. Contents are bytes and writers here.
+	"child/coding": {imports: []string{"child/web", "configs", compress, brotli}, never: slices.Concat(logging, []string{"net", "net/http", "os", "syscall"})},
 	"child/module/*": {
-		imports: []string{"child/module", "child/web", "child/worker", "configs", "netcore", zap, sysUnix},
+		imports: []string{"child/access", "child/coding", "child/module", "child/web", "child/worker", "configs", "netcore", zap, sysUnix},
 		never:   logging,
+		tests:   []string{compress, brotli, crypto}, // they unpack what was packed, and make cheap hashes
 	},
 	"child/middleware": {
-		imports: []string{"child/module", "child/web", "configs", compress, brotli, sysUnix},
+		imports: []string{"child/coding", "child/module", "child/web", "configs", sysUnix},
 		never:   logging,
+		tests:   []string{compress, brotli}, // they unpack what was packed
 	},
 	// It gets its modules from cmd/cli; its tests may link some in.
 	"child": {
@@ -90,7 +97,7 @@ var policy = map[string]rule{
 	},
 
 	// The only package that sees both processes.
-	"cmd/cli": {imports: []string{"netcore/board", "netcore/control", "configs", "child", "child/web", "child/module", "master", cobra, sysUnix}},
+	"cmd/cli": {imports: []string{"netcore/board", "netcore/control", "configs", "child", "child/access", "child/web", "child/module", "master", cobra, sysUnix}},
 	".": {imports: []string{
 		"cmd/cli", "netcore/board", "child/web", "child/middleware", "child/module", "child/module/function", "child/module/redirect", "child/module/respond",
 		"child/module/static",

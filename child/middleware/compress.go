@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/configs"
 )
@@ -39,13 +39,10 @@ func (o *CompressOptions) withDefaults() {
 	if o.Codings == nil {
 		o.Codings = []string{"zstd", "br", "gzip"}
 	}
-	for _, d := range []struct {
-		value    *int
-		standard int
-	}{{&o.GzipLevel, 5}, {&o.BrotliLevel, 4}, {&o.ZstdLevel, 2}, {&o.Encoders, 64}} {
-		if *d.value == 0 {
-			*d.value = d.standard
-		}
+	levels := o.levels().WithDefaults()
+	o.GzipLevel, o.BrotliLevel, o.ZstdLevel = levels.Gzip, levels.Brotli, levels.Zstd
+	if o.Encoders == 0 {
+		o.Encoders = 64
 	}
 	if o.MinBytes == 0 {
 		o.MinBytes = 1 << 10
@@ -55,15 +52,19 @@ func (o *CompressOptions) withDefaults() {
 	}
 }
 
+func (o *CompressOptions) levels() coding.Levels {
+	return coding.Levels{Gzip: o.GzipLevel, Brotli: o.BrotliLevel, Zstd: o.ZstdLevel}
+}
+
 // check returns what is wrong with o, for programs; configurations have compressSpec.
 func (o *CompressOptions) check() error {
 	for i, name := range o.Codings {
-		if c, ok := codingOf(name); !ok || c == identity || slices.Contains(o.Codings[:i], name) {
+		if c, ok := coding.Parse(name); !ok || c == coding.Identity || slices.Contains(o.Codings[:i], name) {
 			return fmt.Errorf("the coding %q is unknown or there twice", name)
 		}
 	}
 	for _, t := range o.Types {
-		if !validType(t) {
+		if !coding.ValidType(t) {
 			return fmt.Errorf("%q is no media type", t)
 		}
 	}
@@ -76,6 +77,11 @@ func (o *CompressOptions) check() error {
 		return fmt.Errorf("ZstdLevel %d is not from 1 to 3", o.ZstdLevel)
 	}
 	return nil
+}
+
+// newEncoders makes the encoders of one route.
+func (o *CompressOptions) newEncoders() *coding.Encoders {
+	return coding.NewEncoders(coding.EncoderOptions{Levels: o.levels(), Limit: o.Encoders})
 }
 
 func compressSpec() configs.BlockSpec {
@@ -97,22 +103,8 @@ func compressSpec() configs.BlockSpec {
 			if len(names) == 0 {
 				problems = append(problems, configs.Problem{At: "codings", Message: "no coding is offered", Cure: "remove the block to compress nothing"})
 			}
-			for i, name := range names {
-				switch {
-				case !slices.Contains(codingNames[gzipped:], name):
-					cure := strings.TrimSpace(configs.DidYouMean(name, codingNames[gzipped:]) + " the codings are br, gzip, zstd")
-					problems = append(problems, configs.Problem{At: "codings", Message: fmt.Sprintf("there is no coding %q", name), Cure: cure})
-				case slices.Contains(names[:i], name):
-					problems = append(problems, configs.Problem{At: "codings", Message: fmt.Sprintf("%q is there twice", name), Cure: "remove one of them"})
-				}
-			}
-			for _, t := range b.Strings("types") {
-				if !validType(t) {
-					problems = append(problems, configs.Problem{At: "types", Message: fmt.Sprintf("%q is no media type", t),
-						Cure: `write for example "application/x-thing" or "application/*"`})
-				}
-			}
-			return problems
+			problems = append(problems, coding.CheckCodings("codings", names)...)
+			return append(problems, coding.CheckTypes("types", b.Strings("types"))...)
 		},
 	}
 }
@@ -139,15 +131,9 @@ func Compress(o CompressOptions) web.Middleware {
 		panic("middleware: Compress: " + err.Error())
 	}
 	return func(next web.Handler) web.Handler {
-		c := &compressor{next: next, minBytes: o.MinBytes, maxFile: o.MaxFile, types: map[string]bool{}}
-		for _, name := range o.Codings {
-			offered, _ := codingOf(name)
-			c.offered = append(c.offered, offered)
+		c := &compressor{
+			next: next, offered: coding.List(o.Codings), minBytes: o.MinBytes, maxFile: o.MaxFile, types: coding.Types(o.Types), encoders: o.newEncoders(),
 		}
-		for _, t := range o.Types {
-			c.types[strings.ToLower(t)] = true
-		}
-		c.encoders.init(&o)
 		if now, ok := next.(web.NonBlocking); ok {
 			return compressorNow{c, now}
 		}
@@ -158,10 +144,10 @@ func Compress(o CompressOptions) web.Middleware {
 // A compressor is Compress around the handler of one route.
 type compressor struct {
 	next              web.Handler
-	offered           []coding
+	offered           []coding.Coding
 	minBytes, maxFile int64
 	types             map[string]bool
-	encoders          encoders
+	encoders          *coding.Encoders
 	fixed             fixedAnswers
 }
 
@@ -180,7 +166,7 @@ func (c *compressor) Serve(w *web.Response, r *web.Request) {
 	case errors.Is(err, errTooShort):
 		panic(http.ErrAbortHandler) // the length that would tell is not in the header any more
 	case n.coded:
-		dropDigests(w.Trailer())
+		coding.DropDigests(w.Trailer())
 	}
 }
 

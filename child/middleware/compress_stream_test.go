@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/child/web/webtest"
 )
@@ -103,16 +104,16 @@ func (e *events) Close() error {
 
 // A source of unknown length is passed on as it comes, and closed.
 func TestCompressReader(t *testing.T) {
-	for _, coding := range []coding{gzipped, brotlied, zstandard} {
+	for _, chosen := range []coding.Coding{coding.Gzip, coding.Brotli, coding.Zstd} {
 		var c compressor
 		o := CompressOptions{}
 		o.withDefaults()
-		c.encoders.init(&o)
-		if !c.encoders.reserve() {
+		c.encoders = o.newEncoders()
+		if !c.encoders.Reserve() {
 			t.Fatal("no encoder")
 		}
 		source := &events{left: 3}
-		p := &packer{encoders: &c.encoders, coding: coding, reader: source, left: -1}
+		p := &packer{encoders: c.encoders, coding: chosen, reader: source, left: -1}
 		var got []byte
 		buf := make([]byte, 4096)
 		for i := 2; i >= 0; i-- {
@@ -121,17 +122,17 @@ func TestCompressReader(t *testing.T) {
 				t.Fatal(err)
 			}
 			got = append(got, buf[:n]...)
-			if event := fmt.Sprintf("data: %d\n\n", i); !strings.HasSuffix(part(t, coding.String(), got), event) {
-				t.Errorf("%v: event %d was held back", coding, i)
+			if event := fmt.Sprintf("data: %d\n\n", i); !strings.HasSuffix(part(t, chosen.String(), got), event) {
+				t.Errorf("%v: event %d was held back", chosen, i)
 			}
 		}
 		rest, err := io.ReadAll(p)
-		if err != nil || decode(t, coding.String(), append(got, rest...)) != "data: 2\n\ndata: 1\n\ndata: 0\n\n" {
-			t.Errorf("%v: %v", coding, err)
+		if err != nil || decode(t, chosen.String(), append(got, rest...)) != "data: 2\n\ndata: 1\n\ndata: 0\n\n" {
+			t.Errorf("%v: %v", chosen, err)
 		}
 		p.Close()
-		if p.Close(); !source.closed || c.encoders.lent.Load() != 0 {
-			t.Errorf("%v: closed %v, %d encoders are lent", coding, source.closed, c.encoders.lent.Load())
+		if p.Close(); !source.closed || c.encoders.Reserved() != 0 {
+			t.Errorf("%v: closed %v, %d encoders are lent", chosen, source.closed, c.encoders.Reserved())
 		}
 		if _, err := p.Read(buf); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("after Close: %v", err)
@@ -166,14 +167,14 @@ func TestCompressBrokenSources(t *testing.T) {
 		var c2 compressor
 		o := CompressOptions{}
 		o.withDefaults()
-		c2.encoders.init(&o)
-		c2.encoders.reserve()
-		c.packer.encoders, c.packer.coding = &c2.encoders, gzipped
+		c2.encoders = o.newEncoders()
+		c2.encoders.Reserve()
+		c.packer.encoders, c.packer.coding = c2.encoders, coding.Gzip
 		if _, err := io.ReadAll(&c.packer); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		c.packer.Close()
-		if c2.encoders.lent.Load() != 0 {
+		if c2.encoders.Reserved() != 0 {
 			t.Errorf("%s: an encoder is lent", name)
 		}
 	}
@@ -241,7 +242,7 @@ func TestCompressPanic(t *testing.T) {
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the part reads as %v", err)
 	}
-	if c.encoders.lent.Load() != 0 {
+	if c.encoders.Reserved() != 0 {
 		t.Error("an encoder is lent")
 	}
 }

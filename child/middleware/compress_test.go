@@ -49,6 +49,13 @@ func decode(t testing.TB, coding string, content []byte) string {
 	return string(plain)
 }
 
+func header(fields ...string) (h web.Header) {
+	for i := 0; i < len(fields); i += 2 {
+		h.Add(fields[i], fields[i+1])
+	}
+	return h
+}
+
 // text of n bytes that shrinks.
 func text(n int) string {
 	var b strings.Builder
@@ -410,7 +417,7 @@ func TestCompressConcurrently(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	if lent := h.(*compressor).encoders.lent.Load(); lent != 0 {
+	if lent := h.(*compressor).encoders.Reserved(); lent != 0 {
 		t.Errorf("%d encoders are lent", lent)
 	}
 }

@@ -3,54 +3,19 @@ package middleware
 import (
 	"strings"
 
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/web"
 )
 
-// addVary says that the response depends on Accept-Encoding (RFC 9110, 12.5.5).
-func addVary(h *web.Header) {
-	switch {
-	case h.HasToken("Vary", "Accept-Encoding"), h.HasToken("Vary", "*"):
-	case h.Has("Vary"):
-		h.Set("Vary", strings.Join(append(h.Values("Vary"), "Accept-Encoding"), ", "))
-	default:
-		h.Add("Vary", "Accept-Encoding")
-	}
-}
-
-// encodeHeader makes a header that of the same response in coding c: it names the coding and leaves out what holds for the content
+// encodeHeader makes a header that of the same response in c: it names the coding and leaves out what holds for the content
 // without it.
-func encodeHeader(h *web.Header, c coding) {
+func encodeHeader(h *web.Header, c coding.Coding) {
 	h.Set("Content-Encoding", c.String())
 	h.Del("Content-Length")
-	describeCoded(h, c)
+	c.Describe(h)
 }
 
-// describeCoded is the part of encodeHeader that holds for a 304 too: a cache updates what it has stored by it (RFC 9111, 3.2).
-func describeCoded(h *web.Header, c coding) {
-	if tag := h.Get("ETag"); tag != "" {
-		h.Set("ETag", codedTag(tag, c))
-	}
-	h.Del("Accept-Ranges")
-	dropDigests(h)
-}
-
-// dropDigests removes the digests of content without a coding (RFC 9530; RFC 3230 and RFC 1864 before it).
-func dropDigests(h *web.Header) {
-	for _, name := range [...]string{"Repr-Digest", "Content-Digest", "Digest", "Content-MD5"} {
-		h.Del(name)
-	}
-}
-
-// codedTag returns the entity tag of content in coding c: a strong one differs from that of the content without a coding (RFC 9110,
-// 8.8.3.3). A weak one says that both mean the same.
-func codedTag(tag string, c coding) string {
-	if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
-		return tag
-	}
-	return tag[:len(tag)-1] + "-" + c.String() + `"`
-}
-
-// translateTags lets a handler find its own entity tags in the request's conditions: beside each tag that codedTag could have made it
+// translateTags lets a handler find its own entity tags in the request's conditions: beside each tag that Coding.Tag could have made it
 // puts the one that it was made from. For a GET that is a tag of the coding that is used now: a response in another coding is not the one
 // that the client would get. r.Header is replaced, not changed.
 func (n *negotiation) translateTags(r *web.Request) {
@@ -66,10 +31,10 @@ func (n *negotiation) translateTags(r *web.Request) {
 		tags := strings.Join(received.Values(name), ", ")
 		used := n.c.offered
 		if name == "If-None-Match" && n.safe {
-			if n.coding == identity {
+			if n.coding == coding.Identity {
 				continue
 			}
-			used = []coding{n.coding}
+			used = []coding.Coding{n.coding}
 			n.tags = tags
 		}
 		if bare := bareTags(tags, used); bare != "" {
@@ -80,12 +45,12 @@ func (n *negotiation) translateTags(r *web.Request) {
 }
 
 // bareTags returns, each behind a comma, the tags from which those of tags were made by one of the codings.
-func bareTags(tags string, used []coding) string {
+func bareTags(tags string, used []coding.Coding) string {
 	var bare strings.Builder
 	for tag := range eachTag(tags) {
 		for _, c := range used {
-			if opaque, ok := strings.CutSuffix(tag, "-"+c.String()+`"`); ok && len(opaque) > 1 {
-				bare.WriteString(", " + opaque + `"`)
+			if untagged, ok := c.Untag(tag); ok {
+				bare.WriteString(", " + untagged)
 			}
 		}
 	}
@@ -115,8 +80,8 @@ func (n *negotiation) notModified(status int, h *web.Header) {
 	if status != 304 || n.tags == "" {
 		return
 	}
-	if n.hasTag(codedTag(h.Get("ETag"), n.coding)) {
-		describeCoded(h, n.coding)
+	if n.hasTag(n.coding.Tag(h.Get("ETag"))) {
+		n.coding.Describe(h)
 	}
 }
 

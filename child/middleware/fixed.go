@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/web"
 )
 
@@ -29,7 +30,7 @@ type fixedAnswer struct {
 	header  web.Header
 	depends bool       // on what the client accepts
 	varying *web.Fixed // without a coding, with Vary
-	coded   [codings]*web.Fixed
+	coded   [coding.Count]*web.Fixed
 	length  int64
 }
 
@@ -47,14 +48,14 @@ func (n *negotiation) finishFixed(w *web.Response, f *web.Fixed) bool {
 	switch {
 	case !a.depends:
 		return true
-	case n.coding == identity, uncoded(f.Status) && !n.hasTag(codedTag(a.header.Get("ETag"), n.coding)):
+	case n.coding == coding.Identity, uncoded(f.Status) && !n.hasTag(n.coding.Tag(a.header.Get("ETag"))):
 		w.SendFixed(a.varying)
 		return true
 	}
 	coded := n.c.fixed.coded(a, n.coding)
 	if coded == nil && n.onLoop && !uncoded(f.Status) {
 		addAll(w.Header(), &a.header)
-		addVary(w.Header())
+		coding.Vary(w.Header())
 		encodeHeader(w.Header(), n.coding)
 		w.SetStatus(f.Status)
 		w.SendReader(&lateFixed{c: n.c, f: f, a: a, coding: n.coding}, -1)
@@ -81,7 +82,7 @@ func (k *fixedAnswers) look(n *negotiation, f *web.Fixed) *fixedAnswer {
 	a = &fixedAnswer{header: fixedHeader(f)}
 	if a.depends = n.depends(f.Status, &a.header, a.header.Get("Content-Type"), int64(len(f.Body))); a.depends {
 		header := a.header.Clone()
-		addVary(&header)
+		coding.Vary(&header)
 		a.varying = web.NewFixed(f.Status, &header, f.Body)
 	}
 	a.length = 1024 + int64(len(f.Body))
@@ -112,31 +113,31 @@ func (k *fixedAnswers) makeRoom(length int64, keep *web.Fixed) {
 	}
 }
 
-// coded returns the form of a in coding c, nil if it was not made yet.
-func (k *fixedAnswers) coded(a *fixedAnswer, c coding) *web.Fixed {
+// coded returns the form of a in c, nil if it was not made yet.
+func (k *fixedAnswers) coded(a *fixedAnswer, c coding.Coding) *web.Fixed {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return a.coded[c]
 }
 
-// code makes the form of f in a coding, and keeps it.
-func (c *compressor) code(f *web.Fixed, a *fixedAnswer, coding coding) *web.Fixed {
+// code makes the form of f in one coding, and keeps it.
+func (c *compressor) code(f *web.Fixed, a *fixedAnswer, chosen coding.Coding) *web.Fixed {
 	header := a.header.Clone()
-	addVary(&header)
+	coding.Vary(&header)
 	var body []byte
 	if uncoded(f.Status) {
-		describeCoded(&header, coding)
+		chosen.Describe(&header)
 	} else {
-		encodeHeader(&header, coding)
-		body = slices.Clip(c.pack(coding, f.Body))
+		encodeHeader(&header, chosen)
+		body = slices.Clip(c.encoders.Pack(chosen, f.Body))
 	}
 	made := web.NewFixed(f.Status, &header, body)
 	k := &c.fixed
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if a.coded[coding] == nil && k.kept[f] == a {
+	if a.coded[chosen] == nil && k.kept[f] == a {
 		k.makeRoom(int64(len(body)), f)
-		a.coded[coding] = made
+		a.coded[chosen] = made
 		a.length += int64(len(body))
 		k.length += int64(len(body))
 	}
@@ -149,7 +150,7 @@ type lateFixed struct {
 	c      *compressor
 	f      *web.Fixed
 	a      *fixedAnswer
-	coding coding
+	coding coding.Coding
 	body   io.Reader
 }
 

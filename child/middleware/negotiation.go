@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/web"
 )
 
@@ -17,21 +18,21 @@ const compressAtOnce = 256 << 10
 // A negotiation is what one request wants of a compressor, and what comes of it.
 type negotiation struct {
 	c        *compressor
-	coding   coding // that the client likes best; identity: none
-	plain    bool   // content without a coding is acceptable
-	head     bool   // HEAD: the header is that of GET, and nothing follows
-	safe     bool   // GET or HEAD
-	tags     string // If-None-Match of a GET or HEAD, as received
-	onLoop   bool   // nothing is compressed here and now
-	returned bool   // the handler has, so that a stream is whole
-	coded    bool   // the response is
+	coding   coding.Coding // that the client likes best; identity: none
+	plain    bool          // content without a coding is acceptable
+	head     bool          // HEAD: the header is that of GET, and nothing follows
+	safe     bool          // GET or HEAD
+	tags     string        // If-None-Match of a GET or HEAD, as received
+	onLoop   bool          // nothing is compressed here and now
+	returned bool          // the handler has, so that a stream is whole
+	coded    bool          // the response is
 }
 
 func (c *compressor) negotiate(r *web.Request) *negotiation {
 	n := &negotiation{c: c, head: r.Method == "HEAD", safe: r.Method == "GET" || r.Method == "HEAD"}
-	n.coding, n.plain = preferred(&r.Header, c.offered)
+	n.coding, n.plain = coding.Read(&r.Header).Best(c.offered)
 	if r.Header.Has("Range") {
-		n.coding, n.plain = identity, true // a range is one of the content without a coding (RFC 9110, 14.2)
+		n.coding, n.plain = coding.Identity, true // a range is one of the content without a coding (RFC 9110, 14.2)
 	}
 	return n
 }
@@ -42,18 +43,18 @@ func (n *negotiation) depends(status int, h *web.Header, contentType string, len
 	if h.Has("Content-Encoding") || h.HasToken("Cache-Control", "no-transform") {
 		return false
 	}
-	t := mediaType(contentType)
+	t := coding.MediaType(contentType)
 	switch {
 	case status == http.StatusNoContent, status == http.StatusResetContent:
 		return false
 	case status == http.StatusNotModified, status == http.StatusPartialContent: // of what would have been a 200
-		return t == "" || t == "multipart/byteranges" || worth(t, n.c.types)
+		return t == "" || t == "multipart/byteranges" || coding.Worth(t, n.c.types)
 	case h.Has("Content-Range"):
 		return false
 	case !n.plain:
 		return length != 0
 	}
-	return worth(t, n.c.types) && (length < 0 || length >= n.c.minBytes)
+	return coding.Worth(t, n.c.types) && (length < 0 || length >= n.c.minBytes)
 }
 
 // uncoded reports whether a response with this status has no content of its own that could be compressed.
@@ -78,12 +79,12 @@ func (n *negotiation) finish(w *web.Response) {
 	if !n.depends(o.Status, h, contentType, length) {
 		return
 	}
-	addVary(h)
+	coding.Vary(h)
 	if uncoded(o.Status) {
 		n.notModified(o.Status, h)
 		return
 	}
-	if n.coding == identity || length < 0 && o.Kind == web.BodyNone {
+	if n.coding == coding.Identity || length < 0 && o.Kind == web.BodyNone {
 		return
 	}
 	n.compress(w, o, contentType, length)
@@ -125,7 +126,7 @@ func (n *negotiation) compress(w *web.Response, o *web.Outcome, contentType stri
 		}
 	}
 	if content != nil && length <= compressAtOnce && !n.onLoop {
-		packed := n.c.pack(n.coding, content)
+		packed := n.c.encoders.Pack(n.coding, content)
 		if len(packed) >= len(content) && n.plain {
 			return
 		}
@@ -133,10 +134,10 @@ func (n *negotiation) compress(w *web.Response, o *web.Outcome, contentType stri
 		w.SendBytes(packed)
 		return
 	}
-	if !n.c.encoders.reserve() {
+	if !n.c.encoders.Reserve() {
 		return
 	}
-	source := &packer{encoders: &n.c.encoders, coding: n.coding}
+	source := &packer{encoders: n.c.encoders, coding: n.coding}
 	switch o.Kind {
 	case web.BodyFile:
 		source.file, source.at, source.left = o.File, o.Offset, o.Length
@@ -161,7 +162,7 @@ func (n *negotiation) apply(w *web.Response, contentType string) {
 		h.Set("Content-Type", contentType) // the first bytes do not tell it any more
 	}
 	encodeHeader(h, n.coding)
-	dropDigests(w.Trailer())
+	coding.DropDigests(w.Trailer())
 	n.coded = true
 }
 
@@ -172,29 +173,29 @@ func (n *negotiation) filter(w *web.Response) func(web.StreamWriter) web.StreamW
 	if !n.depends(w.Status(), h, contentType, declared) {
 		return nil
 	}
-	addVary(h)
+	coding.Vary(h)
 	switch {
 	case uncoded(w.Status()):
 		n.notModified(w.Status(), h)
 		return nil
-	case n.coding == identity, n.onLoop:
+	case n.coding == coding.Identity, n.onLoop:
 		return nil
 	case n.head:
 		n.apply(w, contentType)
 		return nil
-	case !n.c.encoders.reserve():
+	case !n.c.encoders.Reserve():
 		return nil
 	}
 	n.apply(w, contentType)
 	return func(next web.StreamWriter) web.StreamWriter {
-		return &station{negotiation: n, encoder: n.c.encoders.get(n.coding, next), next: next, left: declared}
+		return &station{negotiation: n, encoder: n.c.encoders.Get(n.coding, next), next: next, left: declared}
 	}
 }
 
 // A station compresses a stream.
 type station struct {
 	*negotiation
-	encoder *encoder // nil: closed
+	encoder *coding.Encoder // nil: closed
 	next    web.StreamWriter
 	left    int64 // bytes to come of the Content-Length that the handler has declared, -1: any number
 }
@@ -247,8 +248,8 @@ func (s *station) Close() (err error) {
 	case s.returned:
 		err = s.encoder.Close()
 	}
-	s.c.encoders.put(s.coding, s.encoder)
-	s.c.encoders.free()
+	s.c.encoders.Put(s.coding, s.encoder)
+	s.c.encoders.Free()
 	s.encoder = nil
 	return err
 }

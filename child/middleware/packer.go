@@ -8,18 +8,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/web"
 )
-
-// pack returns content in coding. The memory is the caller's.
-func (c *compressor) pack(coding coding, content []byte) []byte {
-	packed := bytes.NewBuffer(make([]byte, 0, len(content)/3+64))
-	e := c.encoders.get(coding, packed)
-	_, _ = e.Write(content) // writing to memory does not fail
-	_ = e.Close()
-	c.encoders.put(coding, e)
-	return packed.Bytes()
-}
 
 // pieceSize is how much of a source a packer reads at a time, in bytes.
 const pieceSize = 32 << 10
@@ -32,15 +23,15 @@ var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 // A packer yields the content of a file or reader in a coding. Its reservation of an encoder ends with Close, the encoder itself is only
 // taken once somebody reads.
 type packer struct {
-	encoders *encoders
-	coding   coding
+	encoders *coding.Encoders
+	coding   coding.Coding
 
 	file   web.File // content is read from here at the offset at, or
 	at     int64
 	reader io.Reader // from here
 	left   int64     // bytes to come, -1: until io.EOF
 
-	encoder *encoder
+	encoder *coding.Encoder
 	packed  bytes.Buffer
 	idle    int // reads in a row that yielded nothing
 	ended   bool
@@ -58,7 +49,7 @@ func (p *packer) Read(to []byte) (int, error) {
 		return 0, io.ErrClosedPipe
 	}
 	if p.encoder == nil {
-		p.encoder = p.encoders.get(p.coding, &p.packed)
+		p.encoder = p.encoders.Get(p.coding, &p.packed)
 	}
 	if p.packed.Len() == 0 && !p.ended {
 		piece := pieces.Get().(*[pieceSize]byte)
@@ -133,10 +124,10 @@ func (p *packer) Close() error {
 	}
 	p.closed = true
 	if p.encoder != nil {
-		p.encoders.put(p.coding, p.encoder)
+		p.encoders.Put(p.coding, p.encoder)
 		p.encoder = nil
 	}
-	p.encoders.free()
+	p.encoders.Free()
 	if p.file != nil {
 		p.file.Release()
 		return nil

@@ -1,4 +1,4 @@
-package middleware
+package coding
 
 import (
 	"strings"
@@ -39,14 +39,15 @@ var compressible = map[string]bool{
 	"model/gltf+json":                   true,
 }
 
-// mediaType returns the type of a Content-Type in lower case, without parameters.
-func mediaType(contentType string) string {
+// MediaType returns the type of a Content-Type in lower case, without parameters. It allocates nothing if that is lower case already.
+func MediaType(contentType string) string {
 	t, _, _ := strings.Cut(contentType, ";")
 	return strings.ToLower(trim(t))
 }
 
-// worth reports whether content of a media type is compressed: one of the built-in types, or of the further ones, which may be "type/*".
-func worth(mediaType string, further map[string]bool) bool {
+// Worth reports whether content of a media type, in lower case, is compressed: one of the built-in types (text, JSON, XML, SVG, JavaScript,
+// WebAssembly, …), or of the further ones, in lower case too, which may be "type/*". Nothing is worth it without a type.
+func Worth(mediaType string, further map[string]bool) bool {
 	if mediaType == "" {
 		return false
 	}
@@ -66,8 +67,8 @@ func worth(mediaType string, further map[string]bool) bool {
 	return further[kind+"/*"]
 }
 
-// validType reports whether t can be a further type.
-func validType(t string) bool {
+// ValidType reports whether t can be one of Worth's further types, as "application/x-thing" or "application/*".
+func ValidType(t string) bool {
 	kind, subtype, ok := strings.Cut(t, "/")
 	return ok && web.ValidFieldName(kind) && web.ValidFieldName(subtype) && !strings.Contains(kind, "*") && (subtype == "*" || !strings.Contains(subtype, "*"))
 }
