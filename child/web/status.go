@@ -8,7 +8,7 @@ import (
 // Error answers with status and a text: message, or the status's reason phrase without one. It is the plain error page. Fields that
 // describe other content (Content-Encoding, Content-Range, ETag, Last-Modified) are removed.
 func Error(w *Response, status int, message ...string) {
-	text := reason(status)
+	text := StatusText(status)
 	if len(message) > 0 {
 		text = message[0]
 	}
@@ -24,8 +24,8 @@ func Error(w *Response, status int, message ...string) {
 	w.SendString(text + "\n")
 }
 
-// reason is a status's reason phrase (RFC 9110, 15); net/http has older names for some.
-func reason(status int) string {
+// StatusText returns a status's reason phrase, "" for an unknown one (RFC 9110, 15); net/http has older names for some.
+func StatusText(status int) string {
 	switch status {
 	case 413:
 		return "Content Too Large"

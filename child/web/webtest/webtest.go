@@ -259,6 +259,11 @@ func (e *engine) finish(w *web.Response) {
 				e.field(name, value)
 			}
 		}
+		for name, value := range w.Header().All() { // sent beside those
+			if !strings.EqualFold(name, "Content-Type") || !p.Header.Has(name) {
+				e.field(name, value)
+			}
+		}
 	} else {
 		e.head(w)
 	}
