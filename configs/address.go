@@ -46,7 +46,7 @@ func checkSocketPath(path string) *Problem {
 		return nil
 	}
 	return &Problem{
-		Message: fmt.Sprintf("the path of a unix socket holds at most %d bytes, and %s has %d", maxSocketPath, quote(path), len(path)),
+		Message: fmt.Sprintf("the path of a unix socket holds at most %d bytes, and %s has %d", maxSocketPath, Quote(path), len(path)),
 		Cure:    "use a shorter directory, such as /run/tined",
 	}
 }
@@ -63,8 +63,8 @@ func parseAddress(s string) (Address, *Problem) {
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
 		return Address{}, &Problem{
-			Message: fmt.Sprintf("%s has no port from 0 to 65535 after the last colon", quote(s)),
-			Cure:    "write " + quote(host+":8080"),
+			Message: fmt.Sprintf("%s has no port from 0 to 65535 after the last colon", Quote(s)),
+			Cure:    "write " + Quote(host+":8080"),
 		}
 	}
 	tcp := func(ip netip.Addr) (Address, *Problem) {
@@ -80,7 +80,7 @@ func parseAddress(s string) (Address, *Problem) {
 	case "localhost":
 		return tcp(netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 	case "*":
-		return Address{}, &Problem{Message: quote(s) + " is not an address", Cure: "write " + quote(":"+portText) + " for all addresses"}
+		return Address{}, &Problem{Message: Quote(s) + " is not an address", Cure: "write " + Quote(":"+portText) + " for all addresses"}
 	}
 	bare := host
 	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
@@ -90,14 +90,14 @@ func parseAddress(s string) (Address, *Problem) {
 	switch {
 	case err != nil:
 		return Address{}, &Problem{
-			Message: fmt.Sprintf("%s is not an IP address", quote(host)),
+			Message: fmt.Sprintf("%s is not an IP address", Quote(host)),
 			Cure: fmt.Sprintf("write the IP of this machine, or %s for all; names belong into hosts of a site",
-				quote(":"+portText)),
+				Quote(":"+portText)),
 		}
 	case ip.Is4() && bare != host:
 		return Address{}, &Problem{
-			Message: fmt.Sprintf("the IPv4 address in %s has brackets", quote(s)),
-			Cure:    "write " + quote(bare+":"+portText),
+			Message: fmt.Sprintf("the IPv4 address in %s has brackets", Quote(s)),
+			Cure:    "write " + Quote(bare+":"+portText),
 		}
 	}
 	return tcp(ip)
@@ -110,10 +110,10 @@ func parseUnix(path string) (Address, *Problem) {
 	case path[0] == '@':
 		return Address{}, &Problem{
 			Message: "abstract sockets are not supported",
-			Cure:    "write a path, like " + quote("unix:/run/tined/"+path[1:]+".sock"),
+			Cure:    "write a path, like " + Quote("unix:/run/tined/"+path[1:]+".sock"),
 		}
 	case strings.HasSuffix(path, "/"):
-		return Address{}, &Problem{Message: quote(path) + " is a directory", Cure: "write the name of the socket too, like " + quote("unix:"+path+"web.sock")}
+		return Address{}, &Problem{Message: Quote(path) + " is a directory", Cure: "write the name of the socket too, like " + Quote("unix:"+path+"web.sock")}
 	case strings.ContainsRune(path, 0):
 		return Address{}, &Problem{Message: "a path holds no NUL character", Cure: "remove \\u0000"}
 	}
@@ -123,41 +123,41 @@ func parseUnix(path string) (Address, *Problem) {
 // notAnAddress finds what is often written in place of an address.
 func notAnAddress(s string) *Problem {
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
-		p := &Problem{Message: "an address has no scheme, and " + quote(s) + " has " + quote(scheme)}
+		p := &Problem{Message: "an address has no scheme, and " + Quote(s) + " has " + Quote(scheme)}
 		rest, _, _ = strings.Cut(rest, "/")
 		if !strings.Contains(rest, ":") {
 			rest += map[bool]string{true: ":443", false: ":80"}[scheme == "https"]
 		}
-		p.Cure = "write " + quote(rest)
+		p.Cure = "write " + Quote(rest)
 		return p
 	}
 	if s == "" {
 		return &Problem{Message: "the address is empty", Cure: `write address = "127.0.0.1:8080"`}
 	}
 	if strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./") || strings.HasSuffix(s, ".sock") {
-		return &Problem{Message: quote(s) + " is a path, not an address", Cure: "write " + quote("unix:"+s)}
+		return &Problem{Message: Quote(s) + " is a path, not an address", Cure: "write " + Quote("unix:"+s)}
 	}
 	if _, err := strconv.ParseUint(s, 10, 16); err == nil {
-		return &Problem{Message: quote(s) + " is a port without an address", Cure: "write " + quote(":"+s) + " for all addresses, or " + quote("127.0.0.1:"+s)}
+		return &Problem{Message: Quote(s) + " is a port without an address", Cure: "write " + Quote(":"+s) + " for all addresses, or " + Quote("127.0.0.1:"+s)}
 	}
 	if strings.ContainsRune(s, '%') {
-		return &Problem{Message: quote(s) + " has a zone, which is not supported", Cure: `write "[::]:8080", or an address that is not link-local`}
+		return &Problem{Message: Quote(s) + " has a zone, which is not supported", Cure: `write "[::]:8080", or an address that is not link-local`}
 	}
 	if i := strings.LastIndexByte(s, ':'); i > 0 && s[0] != '[' {
 		host, port := s[:i], s[i+1:]
 		_, noPort := strconv.ParseUint(port, 10, 16)
 		if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && noPort == nil {
-			return &Problem{Message: "the IPv6 address in " + quote(s) + " needs brackets", Cure: "write " + quote("["+host+"]:"+port)}
+			return &Problem{Message: "the IPv6 address in " + Quote(s) + " needs brackets", Cure: "write " + Quote("["+host+"]:"+port)}
 		}
 	}
 	if s == "localhost" {
 		return &Problem{Message: `"localhost" has no port`, Cure: `write "localhost:8080"`}
 	}
 	if ip, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return &Problem{Message: quote(s) + " has no port", Cure: "write " + quote(netip.AddrPortFrom(ip, 8080).String())}
+		return &Problem{Message: Quote(s) + " has no port", Cure: "write " + Quote(netip.AddrPortFrom(ip, 8080).String())}
 	}
 	if !strings.Contains(s, ":") {
-		return &Problem{Message: quote(s) + " is not an address with a port", Cure: `write an IP and a port, like "127.0.0.1:8080"`}
+		return &Problem{Message: Quote(s) + " is not an address with a port", Cure: `write an IP and a port, like "127.0.0.1:8080"`}
 	}
 	return nil
 }

@@ -217,7 +217,7 @@ func TestDurationsAndSizes(t *testing.T) {
 		}
 	}
 	for text, cure := range map[string]string{"10": "10s", "10 s": "10s", "2 minutes": "2m", "1d": "24h", "1.5 days": "36h", "5 Min": "5m", "+5s": "5s", "0": "0s"} {
-		if _, p := parseDuration(text); p == nil || !strings.Contains(p.Cure, quote(cure)) {
+		if _, p := parseDuration(text); p == nil || !strings.Contains(p.Cure, Quote(cure)) {
 			t.Errorf("%q: %v", text, p)
 		}
 	}

@@ -61,7 +61,9 @@ func (d *decoder) block(node *bodyNode, spec *BlockSpec, labels []string, pos Po
 	if sure && len(d.list) == errors && !node.damaged && spec.Check != nil && !d.partial {
 		for _, p := range b.problems(wrong) {
 			at := b.pos
-			if p.At != "" {
+			if spec.block(p.At) != nil && b.Block(p.At) != nil {
+				at = b.Block(p.At).pos
+			} else if p.At != "" {
 				at = b.Pos(p.At)
 			}
 			d.problem(at, &p)
@@ -197,7 +199,7 @@ func (d *decoder) labels(spec *BlockSpec, n *blockNode) bool {
 		if i < len(n.labels) {
 			label = n.labels[i].text
 		}
-		header += " " + quote(label)
+		header += " " + Quote(label)
 	}
 	at, cure := n.pos, "write "+header+" { }"
 	switch {
@@ -251,15 +253,15 @@ func (d *decoder) unknownAttribute(b *Block, n *attributeNode) {
 		return
 	}
 	if owner := d.owner(spec, n.name); owner != "" {
-		d.err(n.pos, fmt.Sprintf("%s has no attribute %s", place, quote(n.name)), "it belongs into "+owner)
+		d.err(n.pos, fmt.Sprintf("%s has no attribute %s", place, Quote(n.name)), "it belongs into "+owner)
 		return
 	}
 	if home := d.home(n.name); home != "" {
-		d.err(n.pos, fmt.Sprintf("unknown attribute %s %s", quote(n.name), in(spec, place)), n.name+" is a block, and "+home)
+		d.err(n.pos, fmt.Sprintf("unknown attribute %s %s", Quote(n.name), in(spec, place)), n.name+" is a block, and "+home)
 		return
 	}
 	if spec.hasModules() {
-		d.err(n.pos, fmt.Sprintf("%s has no attribute %s", place, quote(n.name)), moduleCure(n.name, spec))
+		d.err(n.pos, fmt.Sprintf("%s has no attribute %s", place, Quote(n.name)), moduleCure(n.name, spec))
 		return
 	}
 	names := append(spec.attributeNames(), spec.blockNames()...)
@@ -267,7 +269,7 @@ func (d *decoder) unknownAttribute(b *Block, n *attributeNode) {
 	if cure == "" {
 		cure = takes(spec)
 	}
-	d.err(n.pos, fmt.Sprintf("unknown attribute %s %s", quote(n.name), in(spec, place)), cure)
+	d.err(n.pos, fmt.Sprintf("unknown attribute %s %s", Quote(n.name), in(spec, place)), cure)
 }
 
 // owner finds the inner block whose attribute was written one level too high. In
@@ -344,14 +346,14 @@ func (d *decoder) unknownBlock(b *Block, n *blockNode) {
 	}
 	cure := DidYouMean(n.name, append(spec.blockNames(), spec.attributeNames()...))
 	if likeliest := spec.block(closest(n.name, spec.blockNames())); spec.hasModules() && (likeliest == nil || likeliest.module) {
-		d.err(n.pos, fmt.Sprintf("unknown module %s in %s", quote(n.name), place), moduleCure(n.name, spec))
+		d.err(n.pos, fmt.Sprintf("unknown module %s in %s", Quote(n.name), place), moduleCure(n.name, spec))
 		d.broken[b] = true
 		return
 	}
 	if cure == "" {
 		cure = takes(spec)
 	}
-	d.err(n.pos, fmt.Sprintf("unknown block %s %s", quote(n.name), in(spec, place)), cure)
+	d.err(n.pos, fmt.Sprintf("unknown block %s %s", Quote(n.name), in(spec, place)), cure)
 }
 
 // moduleCure lists the modules, the likeliest block first.
@@ -394,7 +396,7 @@ func takes(spec *BlockSpec) string {
 func skeleton(spec *BlockSpec) string {
 	header := spec.Name
 	for _, l := range spec.Labels {
-		header += " " + quote(strings.ToUpper(l))
+		header += " " + Quote(strings.ToUpper(l))
 	}
 	if len(spec.Attributes) == 0 {
 		return header + " { }"

@@ -126,7 +126,8 @@ func (ds Diagnostics) Err() error {
 // file and turns it into a Diagnostic. It is an error too, so that a check that
 // returns an error can give the cure apart from the message.
 type Problem struct {
-	// At names the attribute that is wrong; "" is the block itself.
+	// At names the attribute that is wrong, or the inner block, the first of
+	// that name; "" is the block itself.
 	At      string
 	Message string
 	Cure    string

@@ -155,7 +155,7 @@ func (d *differ) blocks(path string, g group, from, to []*outline) {
 			continue
 		}
 		if old.header() != b.header() {
-			d.add(Change{Kind: changed, What: what + " name", From: quote(old.labels[0]), To: quote(b.labels[0])}, b.pos)
+			d.add(Change{Kind: changed, What: what + " name", From: Quote(old.labels[0]), To: Quote(b.labels[0])}, b.pos)
 		}
 		d.content(what+" ", old, b)
 		kept = append(kept, b.call())
@@ -250,7 +250,7 @@ func (o *outline) gist() string {
 func (o *outline) call() string {
 	switch o.group {
 	case listenerBlock, siteBlock, routeBlock, codeRoute:
-		return quote(o.labels[0])
+		return Quote(o.labels[0])
 	}
 	return o.header()
 }

@@ -46,7 +46,7 @@ func (d *dumper) content(o *outline) {
 func (d *dumper) block(o *outline) {
 	switch {
 	case o.group == codeRoute:
-		d.line("# from code: route " + quote(o.labels[0]))
+		d.line("# from code: route " + Quote(o.labels[0]))
 		return
 	case len(o.settings) == 0 && len(o.blocks) == 0:
 		d.line(o.header() + " {}")

@@ -188,7 +188,7 @@ func checkMode(attribute string) func(any) error {
 		text := v.(string)
 		if n, err := strconv.ParseUint(text, 8, 32); err != nil || n > 0o777 || len(text) > 4 {
 			return Problem{
-				Message: attribute + " " + quote(text) + " is not a file mode",
+				Message: attribute + " " + Quote(text) + " is not a file mode",
 				Cure:    `write three octal digits, like "0660" (owner and group) or "0666" (everybody)`,
 			}
 		}

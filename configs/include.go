@@ -102,7 +102,7 @@ func (rd *reader) include(pattern string, at Position, stack []string) {
 			continue
 		}
 		if len(stack) > maxIncludeDepth {
-			rd.err(at, fmt.Sprintf("includes nest deeper than %d files", maxIncludeDepth), "include "+quote(pattern)+" from a file nearer to the root")
+			rd.err(at, fmt.Sprintf("includes nest deeper than %d files", maxIncludeDepth), "include "+Quote(pattern)+" from a file nearer to the root")
 			return
 		}
 		if len(rd.sources.Files) >= maxFiles {
@@ -111,7 +111,7 @@ func (rd *reader) include(pattern string, at Position, stack []string) {
 		}
 		bytes, p := readFile(abs)
 		if p != nil {
-			rd.err(at, "cannot include "+quote(pattern)+": "+p.Message, p.Cure)
+			rd.err(at, "cannot include "+Quote(pattern)+": "+p.Message, p.Cure)
 			continue
 		}
 		rd.add(name, bytes, stack)
@@ -123,7 +123,7 @@ func (rd *reader) include(pattern string, at Position, stack []string) {
 func (rd *reader) expand(full, pattern string) ([]string, *Problem) {
 	names, err := filepath.Glob(rd.sources.abs(full))
 	if err != nil {
-		return nil, &Problem{Message: "the pattern " + quote(pattern) + " is not well formed", Cure: "close its [, or write \\\\[ for a plain one"}
+		return nil, &Problem{Message: "the pattern " + Quote(pattern) + " is not well formed", Cure: "close its [, or write \\\\[ for a plain one"}
 	}
 	if !strings.HasPrefix(filepath.Base(full), ".") {
 		names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(filepath.Base(name), ".") })
@@ -164,10 +164,10 @@ func readFile(path string) ([]byte, *Problem) {
 		return refuse(err)
 	}
 	if info.IsDir() {
-		return nil, &Problem{Message: quote(path) + " is a directory", Cure: "name a file, or " + quote(filepath.Join(path, "*.hcl"))}
+		return nil, &Problem{Message: Quote(path) + " is a directory", Cure: "name a file, or " + Quote(filepath.Join(path, "*.hcl"))}
 	}
 	if !info.Mode().IsRegular() { // a pipe could block for ever
-		return nil, &Problem{Message: quote(path) + " is not a regular file", Cure: "name one"}
+		return nil, &Problem{Message: Quote(path) + " is not a regular file", Cure: "name one"}
 	}
 	f, err := os.Open(path)
 	if err != nil {

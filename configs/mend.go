@@ -415,9 +415,9 @@ func (m *mender) walkAttribute(it *item, quiet bool) {
 		wrong = true
 	}
 	if it.unquoted > 0 {
-		m.edit(m.start(it.from), it.unquoted, quote(it.text))
+		m.edit(m.start(it.from), it.unquoted, Quote(it.text))
 		if !wrong && !quiet {
-			m.slip(it.from, "the value of "+name+" is not in double quotes", "write "+name+" = "+quote(it.text))
+			m.slip(it.from, "the value of "+name+" is not in double quotes", "write "+name+" = "+Quote(it.text))
 		}
 	}
 	if wrong && !quiet {
@@ -428,7 +428,7 @@ func (m *mender) walkAttribute(it *item, quiet bool) {
 // valueText is the value as it should be written.
 func (m *mender) valueText(it *item) string {
 	if it.unquoted > 0 {
-		return quote(it.text)
+		return Quote(it.text)
 	}
 	return strings.TrimSpace(string(m.src[m.start(it.from):m.end(it.last)]))
 }
@@ -438,7 +438,7 @@ func (m *mender) walkBlock(it *item, quiet bool) {
 		if !quiet {
 			m.slip(it.name+1, "the label of "+m.name(it.name)+" is not in double quotes", "write "+m.header(it)+" {")
 		}
-		m.edit(m.start(it.name+1), it.labelLen, quote(it.label))
+		m.edit(m.start(it.name+1), it.labelLen, Quote(it.label))
 	}
 	if it.equal >= 0 {
 		if !quiet {
@@ -498,7 +498,7 @@ func (m *mender) headerEnd(it *item) int {
 
 func (m *mender) header(it *item) string {
 	if it.labelLen > 0 {
-		return m.name(it.name) + " " + quote(it.label)
+		return m.name(it.name) + " " + Quote(it.label)
 	}
 	return string(m.src[m.start(it.name):m.end(m.headerEnd(it))])
 }

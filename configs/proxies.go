@@ -97,7 +97,7 @@ func (r *resolver) trustedProxies(b *Block) (p Proxies) {
 			continue
 		}
 		if prefix.Bits() == 0 {
-			r.warn(b.itemPos("trusted_proxies", i), quote(item)+" trusts everybody: every client can claim any address", "name the addresses of the proxies")
+			r.warn(b.itemPos("trusted_proxies", i), Quote(item)+" trusts everybody: every client can claim any address", "name the addresses of the proxies")
 		}
 		p.Prefixes = append(p.Prefixes, prefix)
 	}
@@ -121,8 +121,8 @@ func parseProxy(s string) (netip.Prefix, *Problem) {
 	}
 	if prefix != prefix.Masked() {
 		return netip.Prefix{}, &Problem{
-			Message: fmt.Sprintf("%s names an address inside its prefix", quote(s)),
-			Cure:    fmt.Sprintf("write %s for all of it, or %s for the one address", quote(prefix.Masked().String()), quote(prefix.Addr().String())),
+			Message: fmt.Sprintf("%s names an address inside its prefix", Quote(s)),
+			Cure:    fmt.Sprintf("write %s for all of it, or %s for the one address", Quote(prefix.Masked().String()), Quote(prefix.Addr().String())),
 		}
 	}
 	if a := prefix.Addr(); a.Is4In6() && prefix.Bits() >= 96 {
@@ -134,7 +134,7 @@ func parseProxy(s string) (netip.Prefix, *Problem) {
 // notAProxy finds what is often written in place of an address or prefix.
 func notAProxy(s string) *Problem {
 	p := &Problem{
-		Message: quote(s) + " is neither an address nor a prefix",
+		Message: Quote(s) + " is neither an address nor a prefix",
 		Cure:    `write one like "192.0.2.7" or "10.0.0.0/8", or a word: "loopback", "private", "unix"`,
 	}
 	host := s
@@ -149,9 +149,9 @@ func notAProxy(s string) *Problem {
 	case strings.HasPrefix(s, "unix:"):
 		p.Cure = `write "unix": it stands for the peers of every unix socket`
 	case err == nil && a.Zone() != "":
-		p.Cure = "write " + quote(a.WithZone("").String()) + ", without the zone"
+		p.Cure = "write " + Quote(a.WithZone("").String()) + ", without the zone"
 	case err == nil && host != s:
-		p.Cure = "write " + quote(host) + ", without port and brackets"
+		p.Cure = "write " + Quote(host) + ", without port and brackets"
 	}
 	return p
 }

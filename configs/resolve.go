@@ -247,7 +247,7 @@ func (r *resolver) accounts(c *Config, top *Block) {
 			return
 		}
 		if err := lookup(name); err != nil {
-			r.err(top.Pos(attribute), fmt.Sprintf("there is no %s %s on this machine", kind, quote(name)),
+			r.err(top.Pos(attribute), fmt.Sprintf("there is no %s %s on this machine", kind, Quote(name)),
 				"create it, or remove the line: then "+otherwise)
 		}
 	}
@@ -285,7 +285,7 @@ func systemGroup(name string) error {
 // sockets checks the lengths of the paths that become sockets, and who may use them.
 func (r *resolver) sockets(c *Config, top *Block) {
 	if c.ControlMode&0o002 != 0 {
-		r.warn(top.Pos("control_mode"), "control_mode "+quote(formatMode(c.ControlMode))+" is for everybody, and the server refuses commands of others than its own user and the socket's owner and group",
+		r.warn(top.Pos("control_mode"), "control_mode "+Quote(formatMode(c.ControlMode))+" is for everybody, and the server refuses commands of others than its own user and the socket's owner and group",
 			`write "0660", and name those who may in control_group`)
 	}
 	if p := checkSocketPath(c.Control); p != nil {
@@ -297,7 +297,7 @@ func (r *resolver) sockets(c *Config, top *Block) {
 		dir, at = filepath.Dir(c.Control), "control"
 	}
 	if len(dir) > maxRuntimeDir {
-		r.err(top.Pos(at), fmt.Sprintf("the runtime directory holds sockets, so its path has at most %d bytes, and %s has %d", maxRuntimeDir, quote(dir), len(dir)),
+		r.err(top.Pos(at), fmt.Sprintf("the runtime directory holds sockets, so its path has at most %d bytes, and %s has %d", maxRuntimeDir, Quote(dir), len(dir)),
 			"use a shorter one, such as /run/tined")
 	}
 }
@@ -310,7 +310,7 @@ func (r *resolver) name(b *Block) {
 		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.')
 	}
 	if !ok {
-		r.err(b.pos, fmt.Sprintf("%s is no name for a %s", quote(name), map[string]string{"listen": "listener", "site": "site"}[b.Name()]),
+		r.err(b.pos, fmt.Sprintf("%s is no name for a %s", Quote(name), map[string]string{"listen": "listener", "site": "site"}[b.Name()]),
 			fmt.Sprintf("use letters, digits, - _ and ., at most %d", maxName))
 	}
 }
@@ -372,7 +372,7 @@ func (r *resolver) addresses() {
 			wild4[a.Addr.Port()] = true
 		}
 		if other := first[a.normal()]; other != nil {
-			r.err(l.Pos, fmt.Sprintf("listen %s has the address %s, which listen %s has already at %s", quote(l.Name), a, quote(other.Name), other.Pos),
+			r.err(l.Pos, fmt.Sprintf("listen %s has the address %s, which listen %s has already at %s", Quote(l.Name), a, Quote(other.Name), other.Pos),
 				"change one of the addresses, or remove one of the listeners")
 			continue
 		}
@@ -401,12 +401,12 @@ func (r *resolver) idle(c *Config) {
 			used[name] = true
 		}
 		if len(s.Routes) == 0 {
-			r.warn(s.Pos, fmt.Sprintf("site %s has no route: every request to it gets a 404", quote(s.Name)), `add route "/" { } with a module`)
+			r.warn(s.Pos, fmt.Sprintf("site %s has no route: every request to it gets a 404", Quote(s.Name)), `add route "/" { } with a module`)
 		}
 	}
 	for _, l := range c.Listeners {
 		if !used[l.Name] {
-			r.warn(l.Pos, fmt.Sprintf("listen %s has no site: every request to it gets a 404", quote(l.Name)), "name it in listen of a site, or remove it")
+			r.warn(l.Pos, fmt.Sprintf("listen %s has no site: every request to it gets a 404", Quote(l.Name)), "name it in listen of a site, or remove it")
 		}
 	}
 }

@@ -18,7 +18,7 @@ func (r *resolver) site(b *Block) Site {
 			continue
 		}
 		if slices.Contains(s.Hosts, host) {
-			r.err(b.itemPos("hosts", i), fmt.Sprintf("%s has the host %s twice", b.where(), quote(host)), "remove one of them")
+			r.err(b.itemPos("hosts", i), fmt.Sprintf("%s has the host %s twice", b.where(), Quote(host)), "remove one of them")
 			continue
 		}
 		s.Hosts = append(s.Hosts, host)
@@ -54,16 +54,16 @@ func (r *resolver) siteListeners(b *Block) []string {
 	for i, name := range wanted {
 		switch {
 		case slices.Contains(wanted[:i], name):
-			r.err(b.itemPos("listen", i), fmt.Sprintf("%s names the listener %s twice", b.where(), quote(name)), "remove one of them")
+			r.err(b.itemPos("listen", i), fmt.Sprintf("%s names the listener %s twice", b.where(), Quote(name)), "remove one of them")
 		case !r.known[name] && !r.partial:
 			cure := "the listeners are " + strings.Join(quoteAll(known), ", ")
 			if mean := DidYouMean(name, known); mean != "" {
 				cure = mean + " " + cure
 			}
 			if len(known) == 0 {
-				cure = "add listen " + quote(name) + " { address = \"127.0.0.1:8080\" }"
+				cure = "add listen " + Quote(name) + " { address = \"127.0.0.1:8080\" }"
 			}
-			r.err(b.itemPos("listen", i), fmt.Sprintf("there is no listener %s", quote(name)), cure)
+			r.err(b.itemPos("listen", i), fmt.Sprintf("there is no listener %s", Quote(name)), cure)
 		}
 	}
 	return slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(wanted, name) })
@@ -75,7 +75,7 @@ func (r *resolver) route(s *Site, b *Block, keys map[string]Position) {
 	key, ok := r.pattern(pattern, b.labelPos(0))
 	if ok {
 		if first, twice := keys[key]; twice {
-			r.err(b.pos, fmt.Sprintf("route %s is the same pattern as the route at %s", quote(pattern), first), "remove one of them, or change its pattern")
+			r.err(b.pos, fmt.Sprintf("route %s is the same pattern as the route at %s", Quote(pattern), first), "remove one of them, or change its pattern")
 			return
 		}
 		keys[key] = b.pos
@@ -114,7 +114,7 @@ func (r *resolver) moduleHeaders() []string {
 	for i := range r.schema.Modules {
 		header := r.schema.Modules[i].Name
 		for _, l := range r.schema.Modules[i].Labels {
-			header += " " + quote(strings.ToUpper(l))
+			header += " " + Quote(strings.ToUpper(l))
 		}
 		list = append(list, header+" { }")
 	}
@@ -158,10 +158,10 @@ func (r *resolver) overlaps(sites []Site) {
 					continue
 				}
 				if host == "" {
-					r.err(s.Pos, fmt.Sprintf("site %s is a second default site of listener %s: site %s at %s has no hosts either", quote(s.Name), quote(listener), quote(other.Name), other.Pos),
+					r.err(s.Pos, fmt.Sprintf("site %s is a second default site of listener %s: site %s at %s has no hosts either", Quote(s.Name), Quote(listener), Quote(other.Name), other.Pos),
 						"give one of them hosts, or other listeners")
 				} else {
-					r.err(r.hosts[hostOf{s.Name, host}], fmt.Sprintf("site %s has the host %s, which site %s has already at %s, on listener %s", quote(s.Name), quote(host), quote(other.Name), r.hosts[hostOf{other.Name, host}], quote(listener)),
+					r.err(r.hosts[hostOf{s.Name, host}], fmt.Sprintf("site %s has the host %s, which site %s has already at %s, on listener %s", Quote(s.Name), Quote(host), Quote(other.Name), r.hosts[hostOf{other.Name, host}], Quote(listener)),
 						"remove it from one of them")
 				}
 				break // once per host is enough
@@ -211,9 +211,9 @@ func (r *resolver) joinCode(s *Site) {
 		route := Route{Pattern: code.Pattern, Pos: at, FromCode: true}
 		switch {
 		case twice && first.FromCode:
-			r.err(at, fmt.Sprintf("the pattern %s is registered already at %s", quote(code.Pattern), first.Pos), "remove one of them")
+			r.err(at, fmt.Sprintf("the pattern %s is registered already at %s", Quote(code.Pattern), first.Pos), "remove one of them")
 		case twice:
-			r.err(first.Pos, fmt.Sprintf("route %s is registered in code too, at %s", quote(first.Pattern), at), "remove one of them, or change its pattern")
+			r.err(first.Pos, fmt.Sprintf("route %s is registered in code too, at %s", Quote(first.Pattern), at), "remove one of them, or change its pattern")
 		default:
 			keys[key] = route
 			s.Routes = append(s.Routes, route)

@@ -206,7 +206,7 @@ func (n *native) value(e hclsyntax.Expression) value {
 		}
 	case *hclsyntax.ScopeTraversalExpr:
 		word := n.source(e.SrcRange)
-		return refuse(word+" is not in quotes", "write "+quote(word))
+		return refuse(word+" is not in quotes", "write "+Quote(word))
 	case *hclsyntax.FunctionCallExpr:
 		return refuse("there are no functions, and "+e.Name+"() is one", "write the value itself")
 	}

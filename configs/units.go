@@ -14,7 +14,7 @@ import (
 func parseDuration(s string) (time.Duration, *Problem) {
 	d, err := time.ParseDuration(s)
 	if err == nil && d < 0 {
-		return 0, &Problem{Message: "the duration " + quote(s) + " is negative", Cure: "remove the minus"}
+		return 0, &Problem{Message: "the duration " + Quote(s) + " is negative", Cure: "remove the minus"}
 	}
 	if err == nil && (s == "0" || s == "+0" || s[0] == '+') {
 		err = fmt.Errorf("no unit or a sign")
@@ -23,11 +23,11 @@ func parseDuration(s string) (time.Duration, *Problem) {
 		return d, nil
 	}
 	p := &Problem{
-		Message: quote(s) + " is not a duration",
+		Message: Quote(s) + " is not a duration",
 		Cure:    `write a number with its unit, like "10s" or "1m30s" (units: ms, s, m, h)`,
 	}
 	if fixed := mendDuration(s); fixed != "" {
-		p.Cure = "write " + quote(fixed) + " (units: ms, s, m, h)"
+		p.Cure = "write " + Quote(fixed) + " (units: ms, s, m, h)"
 	}
 	return 0, p
 }
@@ -85,12 +85,12 @@ func parseSize(s string) (int64, *Problem) {
 		}
 		n, err := strconv.ParseInt(digits, 10, 64)
 		if err != nil || n > math.MaxInt64/u.bytes {
-			return 0, &Problem{Message: "the size " + quote(s) + " is too large", Cure: "it must be less than 8 EiB"}
+			return 0, &Problem{Message: "the size " + Quote(s) + " is too large", Cure: "it must be less than 8 EiB"}
 		}
 		return n * u.bytes, nil
 	}
 	p := &Problem{
-		Message: quote(s) + " is not a size",
+		Message: Quote(s) + " is not a size",
 		Cure:    `write a whole number with its unit, like "64KiB" (1024) or "10MB" (1000), or the bytes alone`,
 	}
 	compact := strings.Join(strings.Fields(s), "")
@@ -101,14 +101,14 @@ func parseSize(s string) (int64, *Problem) {
 	}
 	for _, u := range sizeUnits {
 		if u.name != "" && strings.EqualFold(unit, u.name) {
-			p.Cure = "write " + quote(digits+u.name)
+			p.Cure = "write " + Quote(digits+u.name)
 			return 0, p
 		}
 	}
 	if i := strings.Index("kmgt", strings.ToLower(unit)); i >= 0 && len(unit) == 1 {
 		binary := []string{"KiB", "MiB", "GiB", "TiB"}[i]
 		decimal := []string{"kB", "MB", "GB", "TB"}[i]
-		p.Cure = fmt.Sprintf("write %s (1024) or %s (1000)", quote(digits+binary), quote(digits+decimal))
+		p.Cure = fmt.Sprintf("write %s (1024) or %s (1000)", Quote(digits+binary), Quote(digits+decimal))
 	}
 	return 0, p
 }
@@ -116,7 +116,7 @@ func parseSize(s string) (int64, *Problem) {
 func formatSize(n int64) string {
 	for _, u := range sizeUnits[:4] {
 		if n > 0 && n%u.bytes == 0 {
-			return quote(strconv.FormatInt(n/u.bytes, 10) + u.name)
+			return Quote(strconv.FormatInt(n/u.bytes, 10) + u.name)
 		}
 	}
 	return strconv.FormatInt(n, 10)

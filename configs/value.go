@@ -51,7 +51,7 @@ type entry struct {
 func (v value) echo() string {
 	switch v.kind {
 	case textValue:
-		return quote(v.text)
+		return Quote(v.text)
 	case numberValue:
 		return v.number.Text('g', 15)
 	case boolValue:
@@ -88,7 +88,7 @@ func (a *Attribute) example() string {
 	case a.Example != "":
 		return a.Example
 	case len(a.OneOf) > 0 && a.Type == String:
-		return quote(a.OneOf[0])
+		return Quote(a.OneOf[0])
 	case len(a.OneOf) > 0:
 		return a.OneOf[0]
 	}
@@ -175,7 +175,7 @@ func (a *Attribute) decodeOne(v value, dir string) (any, *Problem) {
 func (a *Attribute) wrongType(v value, cure string) *Problem {
 	noun := a.Type.noun()
 	for _, w := range sortedKeys(a.Words) {
-		noun += " or " + quote(w)
+		noun += " or " + Quote(w)
 	}
 	if len(a.OneOf) > 0 && a.Type == String {
 		cure = "it may be " + orList(quoteAll(a.OneOf))
@@ -193,7 +193,7 @@ func (a *Attribute) decodeText(v value) (any, *Problem) {
 	case textValue:
 		return v.text, nil
 	case numberValue, boolValue:
-		return nil, a.wrongType(v, a.write(quote(v.plain())))
+		return nil, a.wrongType(v, a.write(Quote(v.plain())))
 	}
 	return nil, a.wrongType(v, "")
 }
@@ -217,7 +217,7 @@ func absolute(path, dir string) (string, *Problem) {
 		return "", &Problem{Message: "a path holds no NUL character", Cure: "remove \\u0000"}
 	}
 	if strings.HasPrefix(path, "~") {
-		return "", &Problem{Message: "~ is not expanded in " + quote(path), Cure: "write the whole path, from /"}
+		return "", &Problem{Message: "~ is not expanded in " + Quote(path), Cure: "write the whole path, from /"}
 	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
@@ -255,7 +255,7 @@ func (a *Attribute) decodeInt(v value) (any, *Problem) {
 			return nil, a.wrongType(v, a.write(v.text)+" without quotes")
 		}
 		if w := closest(v.text, sortedKeys(a.Words)); w != "" {
-			return nil, a.wrongType(v, a.write(quote(w)))
+			return nil, a.wrongType(v, a.write(Quote(w)))
 		}
 	}
 	return nil, a.wrongType(v, "")
@@ -288,7 +288,7 @@ func (a *Attribute) decodeDuration(v value) (any, *Problem) {
 	case numberValue:
 		return nil, &Problem{
 			Message: fmt.Sprintf("%s is a duration and %s has no unit", a.Name, v.plain()),
-			Cure:    a.write(quote(v.plain()+"s")) + " for seconds (units: ms, s, m, h)",
+			Cure:    a.write(Quote(v.plain()+"s")) + " for seconds (units: ms, s, m, h)",
 		}
 	}
 	return nil, a.wrongType(v, "")
@@ -327,7 +327,7 @@ func (a *Attribute) decodeStrings(v value) (any, []mistake) {
 		if p == nil {
 			p = &Problem{Message: fmt.Sprintf("%s is a list of texts, and %s is none", a.Name, item.echo()), Cure: "write " + a.assignment()}
 			if item.kind == numberValue || item.kind == boolValue {
-				p.Cure = "write " + quote(item.plain()) + " in quotes"
+				p.Cure = "write " + Quote(item.plain()) + " in quotes"
 			}
 		}
 		mistakes = append(mistakes, mistake{item.pos, p})
@@ -344,11 +344,11 @@ func (a *Attribute) decodeMap(v value) (any, []mistake) {
 		switch {
 		case p != nil:
 		case twice:
-			at, p = e.pos, &Problem{Message: fmt.Sprintf("%s has the key %s twice", a.Name, quote(e.key)), Cure: "keep one of them"}
+			at, p = e.pos, &Problem{Message: fmt.Sprintf("%s has the key %s twice", a.Name, Quote(e.key)), Cure: "keep one of them"}
 		case e.value.kind != textValue:
 			p = &Problem{
-				Message: fmt.Sprintf("the value of %s in %s must be text in quotes, not %s", quote(e.key), a.Name, e.value.echo()),
-				Cure:    "write " + quote(e.key) + " = " + quote(e.value.plain()),
+				Message: fmt.Sprintf("the value of %s in %s must be text in quotes, not %s", Quote(e.key), a.Name, e.value.echo()),
+				Cure:    "write " + Quote(e.key) + " = " + Quote(e.value.plain()),
 			}
 		}
 		m[e.key] = e.value.text
@@ -366,7 +366,7 @@ func (a *Attribute) check(v any) *Problem {
 		if !slices.Contains(a.OneOf, text) {
 			p := &Problem{Message: fmt.Sprintf("%s cannot be %s", a.Name, literalOf(v))}
 			if w := closest(text, a.OneOf); w != "" && a.Type == String {
-				p.Cure = fmt.Sprintf("did you mean %s? it may be ", quote(w))
+				p.Cure = fmt.Sprintf("did you mean %s? it may be ", Quote(w))
 			} else {
 				p.Cure = "it may be "
 			}
@@ -450,7 +450,7 @@ func (a *Attribute) rangeCure() string {
 		cure = "write " + a.assignment()
 	}
 	for _, w := range sortedKeys(a.Words) {
-		cure += ", or " + quote(w)
+		cure += ", or " + Quote(w)
 	}
 	return cure
 }
@@ -516,7 +516,7 @@ func (a *Attribute) native(v any) (any, error) {
 func (a *Attribute) format(v any) string {
 	for _, w := range sortedKeys(a.Words) {
 		if n, err := a.native(a.Words[w]); err == nil && equatable(n) && n == v {
-			return quote(w)
+			return Quote(w)
 		}
 	}
 	return literalOf(v)
@@ -526,7 +526,7 @@ func (a *Attribute) format(v any) string {
 func literalOf(v any) string {
 	switch v := v.(type) {
 	case string:
-		return quote(v)
+		return Quote(v)
 	case bool:
 		return strconv.FormatBool(v)
 	case int:
@@ -536,7 +536,7 @@ func literalOf(v any) string {
 	case float64:
 		return strconv.FormatFloat(v, 'f', -1, 64)
 	case time.Duration:
-		return quote(formatDuration(v))
+		return Quote(formatDuration(v))
 	case []string:
 		return "[" + strings.Join(quoteAll(v), ", ") + "]"
 	case map[string]string:
@@ -546,7 +546,7 @@ func literalOf(v any) string {
 		var b strings.Builder
 		b.WriteString("{\n")
 		for _, k := range sortedKeys(v) {
-			b.WriteString("  " + quote(k) + " = " + quote(v[k]) + "\n")
+			b.WriteString("  " + Quote(k) + " = " + Quote(v[k]) + "\n")
 		}
 		b.WriteString("}")
 		return b.String()

@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// quote writes s as a quoted text of the native syntax.
-func quote(s string) string {
+// Quote writes s as a quoted text of the native syntax.
+func Quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for i, r := range s {
@@ -42,7 +42,7 @@ func quote(s string) string {
 func quoteAll(list []string) []string {
 	quoted := make([]string, len(list))
 	for i, s := range list {
-		quoted[i] = quote(s)
+		quoted[i] = Quote(s)
 	}
 	return quoted
 }
@@ -77,7 +77,7 @@ func asProblem(err error) Problem {
 // word, and "" when none is close. Modules use it for names of their own.
 func DidYouMean(word string, known []string) string {
 	if w := closest(word, known); w != "" {
-		return "did you mean " + quote(w) + "?"
+		return "did you mean " + Quote(w) + "?"
 	}
 	return ""
 }
