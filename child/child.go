@@ -149,6 +149,7 @@ func newChild(o Options, index int, conn *control.Conn) (*child, error) {
 		pool:       ch.poolOf,
 		log:        ch.logModule,
 		access:     ch.accessLog,
+		claims:     new(module.Claims),
 		child:      index,
 	}
 	for _, m := range o.Modules {

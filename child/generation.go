@@ -142,6 +142,7 @@ type builder struct {
 	pool       func(name string) *worker.Pool
 	log        func(level module.Level, message string, fields ...module.Field)
 	access     func(site string, c *configs.AccessLog) (*accessLog, error)
+	claims     *module.Claims // of all generations
 	child      int
 }
 
@@ -246,7 +247,7 @@ func (b *builder) addRoute(g *generation, routes *web.Patterns[*route], s *confi
 	if err != nil {
 		return err
 	}
-	env := &module.Env{Prefix: pattern.Prefix(), Pattern: r.Pattern, Pool: b.pool, Log: b.log}
+	env := &module.Env{Prefix: pattern.Prefix(), Pattern: r.Pattern, Pool: b.pool, Claims: b.claims, Log: b.log}
 	rt := &route{pattern: r.Pattern, pool: b.pool(""), gate: new(gate)}
 	g.routes = append(g.routes, rt)
 	if r.FromCode {

@@ -35,6 +35,8 @@ type Env struct {
 	Pattern string
 	// Pool returns the pool called name, which lives as long as the child and is shared by all generations.
 	Pool func(name string) *worker.Pool
+	// Claims are the files that modules of this process keep to themselves; nil: none.
+	Claims *Claims
 	// Log writes one line to the server's log.
 	Log func(level Level, message string, fields ...Field)
 }
