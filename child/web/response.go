@@ -195,8 +195,18 @@ type File interface {
 	Release()
 }
 
-// SendFile makes n bytes of f from offset on the body. The server calls f.Release in every case. It panics if f is nil, offset or
-// n negative.
+// A ChangingFile is a File that can tell whether it is still what its length and entity tag were told of. A server that asks never
+// completes a response out of two versions, as far as the file can tell: what has left before the change has left, and the connection ends
+// short of the length that was promised.
+type ChangingFile interface {
+	File
+	// Changed is called by the server's loop before it sends a part, so it must not wait: an fstat(2) of a local file does not. true:
+	// nothing more of it is sent, and the connection is closed.
+	Changed() bool
+}
+
+// SendFile makes n bytes of f, which may be a ChangingFile, from offset on the body. The server calls f.Release in every case. It panics if
+// f is nil, offset or n negative.
 func (w *Response) SendFile(f File, offset, n int64) {
 	if f == nil {
 		panic("web: SendFile without a file")

@@ -7,12 +7,12 @@ import (
 
 // How long an entry answers after its last stat, in ns. Together with rootFor it is one second.
 const (
-	// renewAfter: one request is sent to a worker, the others are still answered.
-	renewAfter = int64(400 * time.Millisecond)
+	// renewAfter: it is looked at again, if it has been used.
+	renewAfter = int64(500 * time.Millisecond)
 	// trustFor: nobody is answered any more without a look at the file system.
 	trustFor = int64(900 * time.Millisecond)
-	// renewAgain: if the request that was sent has brought nothing (its job was refused, its client has gone), another is.
-	renewAgain = int64(100 * time.Millisecond)
+	// idleFor: the files of an entry that nobody has used for so long are closed. One that was removed takes no space any more then.
+	idleFor = int64(10 * time.Second)
 )
 
 // bounds is how much a cache may hold.
@@ -35,6 +35,7 @@ type cache struct {
 	list    entry // ring: list.next was used last, list.prev is the next to go
 	bytes   int64
 	files   int
+	due     []appointment // about in the order of their time; some are of entries that have gone
 	closed  bool
 }
 
@@ -44,22 +45,15 @@ func newCache(b bounds) *cache {
 	return c
 }
 
-// get returns the entry called name if it may answer at the time now. It returns nil, once in a while, for an entry that is due for a
-// look at the file system: the caller then does that.
+// get returns the entry called name if it may answer at the time now.
 func (c *cache) get(name []byte, now int64) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.entries[string(name)]
-	if e == nil {
+	if e == nil || now-e.checked >= trustFor {
 		return nil
 	}
-	if now >= e.renew {
-		if now-e.checked >= trustFor {
-			return nil
-		}
-		e.renew = now + renewAgain
-		return nil
-	}
+	e.used.Store(true)
 	c.touchLocked(e)
 	return e
 }
@@ -72,14 +66,58 @@ func (c *cache) peek(name string, now int64) (e *entry, recent bool) {
 	return e, e != nil && now-e.checked < renewAfter
 }
 
-// renew notes that e was found unchanged by a stat at the time now.
+// renew notes that e was found unchanged by a stat that began at the time now.
 func (c *cache) renew(e *entry, now int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e.checked, e.renew = now, now+renewAfter
+	if e.checked < now {
+		e.checked = now
+	}
+	c.queueLocked(e)
 }
 
-// put adds an entry in place of the one with the same name. The cache becomes a user of its descriptor.
+// An appointment is an entry that is to be looked at again, counted from the look of the time at.
+type appointment struct {
+	e  *entry
+	at int64
+}
+
+// queueLocked sees to it that e comes up for a look once it is due.
+func (c *cache) queueLocked(e *entry) {
+	if !e.queued && c.entries[e.key] == e {
+		e.queued = true
+		c.due = append(c.due, appointment{e, e.checked})
+	}
+}
+
+// nextDue takes the next entry whose last look is renewAfter ago, if it was used since. Those that nobody has used are left to themselves, but
+// for their files, which are closed after idleFor. more: others will come up.
+func (c *cache) nextDue(now int64) (e *entry, more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.due) > 0 && now-c.due[0].at >= renewAfter {
+		e := c.due[0].e
+		c.due[0] = appointment{}
+		c.due = c.due[1:]
+		e.queued = false
+		switch {
+		case c.entries[e.key] != e:
+		case now-e.checked < renewAfter: // a worker has looked meanwhile
+			c.queueLocked(e)
+		case e.used.Swap(false):
+			e.seen = now
+			return e, true
+		case e.files() > 0 && now-e.seen < idleFor:
+			e.queued = true
+			c.due = append(c.due, appointment{e, now})
+		case e.files() > 0:
+			c.dropLocked(e)
+		}
+	}
+	return nil, len(c.due) > 0
+}
+
+// put adds an entry in place of the one with the same name. The cache becomes a user of its descriptors.
 func (c *cache) put(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,21 +127,53 @@ func (c *cache) put(e *entry) {
 	if c.closed || e.cost() > c.bounds.bytes {
 		return
 	}
-	if e.file != nil {
-		if c.bounds.files == 0 || !e.file.acquire() {
-			return
-		}
-		c.files++
+	if e.plain.file != nil && (c.bounds.files == 0 || !e.plain.file.acquire()) {
+		return
 	}
+	e.seen = e.checked
 	c.entries[e.key] = e
 	c.bytes += e.cost()
+	c.files += e.files()
 	e.next, e.prev = c.list.next, &c.list
 	e.next.prev, e.prev.next = e, e
+	c.queueLocked(e)
+	c.boundLocked()
+}
+
+// boundLocked drops what is too much.
+func (c *cache) boundLocked() {
 	for len(c.entries) > c.bounds.entries || c.bytes > c.bounds.bytes {
 		c.dropLocked(c.list.prev)
 	}
 	if c.files > c.bounds.files {
 		c.shedLocked(c.bounds.files)
+	}
+}
+
+// addForm gives an entry a further form, whose descriptor becomes the cache's. false: the entry is not in the cache (any more), so the
+// form is the caller's to release, or has one already.
+func (c *cache) addForm(e *entry, f *form) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries[e.key] != e || !e.coded[f.coding].CompareAndSwap(nil, f) {
+		return false
+	}
+	cost := f.cost()
+	e.packed.Add(cost)
+	c.bytes += cost
+	if f.file != nil {
+		c.files++
+	}
+	c.boundLocked()
+	return true
+}
+
+// forget drops an entry, unless another one has taken its place.
+func (c *cache) forget(e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries[e.key] == e {
+		c.dropLocked(e)
 	}
 }
 
@@ -121,9 +191,12 @@ func (c *cache) remove(name string) {
 func (c *cache) shed() {
 	var files []*descriptor
 	c.mu.Lock()
-	for e := c.list.prev; e != &c.list && len(files) < (c.files+1)/2; e = e.prev {
-		if e.file != nil && e.file.acquire() {
-			files = append(files, e.file)
+	enough := (c.files + 1) / 2
+	for e := c.list.prev; e != &c.list && len(files) < enough; e = e.prev {
+		for _, f := range e.descriptors() {
+			if f.acquire() {
+				files = append(files, f)
+			}
 		}
 	}
 	c.shedLocked(c.files - len(files))
@@ -133,14 +206,38 @@ func (c *cache) shed() {
 	}
 }
 
-// shedLocked forgets the entries used longest ago until no more than files hold a descriptor.
+// shedLocked forgets the entries used longest ago until no more than files descriptors are held.
 func (c *cache) shedLocked(files int) {
 	for e := c.list.prev; e != &c.list && c.files > files; {
 		older := e
 		e = e.prev
-		if older.file != nil {
+		if older.files() > 0 {
 			c.dropLocked(older)
 		}
+	}
+}
+
+// shedCoded forgets the entries used longest ago whose coded forms are in files, until those of at least n bytes have gone. They are closed
+// when it returns, but those that responses are being sent from.
+func (c *cache) shedCoded(n int64) {
+	var files []*descriptor
+	c.mu.Lock()
+	for e := c.list.prev; e != &c.list && n > 0; {
+		older, held := e, false
+		e = e.prev
+		for i := range older.coded {
+			if f := older.coded[i].Load(); f != nil && f != &older.plain && f.file != nil && f.file.acquire() {
+				files, held = append(files, f.file), true
+				n -= f.content.Size
+			}
+		}
+		if held {
+			c.dropLocked(older)
+		}
+	}
+	c.mu.Unlock()
+	for _, f := range files {
+		f.releaseNow()
 	}
 }
 
@@ -149,6 +246,7 @@ func (c *cache) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
+	c.due = nil
 	for c.list.prev != &c.list {
 		c.dropLocked(c.list.prev)
 	}
@@ -159,10 +257,8 @@ func (c *cache) dropLocked(e *entry) {
 	c.bytes -= e.cost()
 	e.next.prev, e.prev.next = e.prev, e.next
 	e.next, e.prev = nil, nil
-	if e.file != nil {
-		c.files--
-		e.file.Release()
-	}
+	c.files -= e.files()
+	e.close()
 }
 
 func (c *cache) touchLocked(e *entry) {

@@ -5,19 +5,39 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tined/tined/child/module"
 )
 
 // A descriptor is an open file with a count of those who need it: the cache, each response that is being sent from it, the worker
-// that opened it. It implements web.File, io.ReaderAt and io.Closer. All methods may be called by any goroutine.
+// that opened it. It implements web.ChangingFile, io.ReaderAt and io.Closer. All methods may be called by any goroutine.
 type descriptor struct {
 	fd    int
 	users atomic.Int32
+
+	onClose func() // with the last user; nil: nothing
+
+	// Of a file that others may change.
+	watched bool
+	strict  bool   // any change counts; else only a shorter file does
+	id      fileID // what it was told to be
+	claims  *module.Claims
 }
 
 // newDescriptor owns fd and has one user, the caller.
-func newDescriptor(fd int) *descriptor {
-	d := &descriptor{fd: fd}
+func newDescriptor(fd int) *descriptor { return newDescriptorFunc(fd, nil) }
+
+// newDescriptorFunc is newDescriptor with something to do when the last user has gone.
+func newDescriptorFunc(fd int, onClose func()) *descriptor {
+	d := &descriptor{fd: fd, onClose: onClose}
 	d.users.Store(1)
+	return d
+}
+
+// newFileDescriptor is a descriptor of a file of which id was told.
+func newFileDescriptor(fd int, id fileID, strict bool, claims *module.Claims) *descriptor {
+	d := newDescriptor(fd)
+	d.watched, d.strict, d.id, d.claims = true, strict, id, claims
 	return d
 }
 
@@ -37,18 +57,43 @@ func (d *descriptor) acquire() bool {
 // Fd returns the descriptor.
 func (d *descriptor) Fd() uintptr { return uintptr(d.fd) }
 
+// Changed reports whether the file is another one than was told, so that a client would get a mixture, or less than it expects. What the
+// system knows by itself is looked at; it asks no other machine, so the answer does not wait.
+//
+// A file that was being written when it was opened has a weak tag, and may go on growing, as a log does.
+func (d *descriptor) Changed() bool {
+	if !d.watched {
+		return false
+	}
+	var now unix.Statx_t
+	if statxNow(d.fd, &now) != nil {
+		return false // the send will tell
+	}
+	if !d.strict {
+		return int64(now.Size) < d.id.size
+	}
+	return int64(now.Size) != d.id.size || now.Mtime.Sec*1e9+int64(now.Mtime.Nsec) != d.id.mtime
+}
+
 // Release takes a user away and closes the file behind the last one. It never waits for the file system: closing a large file that
 // was unlinked can take long, and the caller may be the loop.
 func (d *descriptor) Release() {
 	if d.leave() {
-		go unix.Close(d.fd)
+		go d.shut()
 	}
 }
 
 // releaseNow is Release for a worker: the file is closed when it returns, if this was the last user.
 func (d *descriptor) releaseNow() {
 	if d.leave() {
-		unix.Close(d.fd)
+		d.shut()
+	}
+}
+
+func (d *descriptor) shut() {
+	d.claims.Close(d.fd, d.id.dev, d.id.ino)
+	if d.onClose != nil {
+		d.onClose()
 	}
 }
 
@@ -63,6 +108,9 @@ func (d *descriptor) ReadAt(p []byte, offset int64) (n int, err error) {
 			return n, io.EOF
 		}
 		n += m
+	}
+	if d.Changed() {
+		return 0, errChanged
 	}
 	return n, nil
 }

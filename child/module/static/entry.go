@@ -1,13 +1,13 @@
 package static
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tined/tined/child/coding"
+	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/web"
 )
 
@@ -15,98 +15,160 @@ const (
 	// smallFile is the largest file that is kept in memory, in bytes: above it sendfile from an open descriptor is cheaper than a
 	// copy (between 4 and 16 KiB, measured).
 	smallFile = 16 << 10
+	// snapshot is the largest file that is sent from memory while its last change is young, in bytes: what is being written again and again
+	// is sent as it was at one moment, with a tag of its content.
+	snapshot = 4 << 20
 	// settled is how old a change must be so that no other can share its timestamps (ns).
 	settled = int64(2 * time.Second)
 	// readAhead is how much of a large file is asked for when it is opened, in bytes; the kernel reads ahead by itself after that.
 	readAhead = 4 << 20
 )
 
-// An entry is what is known of one file under one name. All but the last block of fields is immutable.
+// An entry is what is known of what one key stands for: a file, in its forms.
 type entry struct {
-	key  string // the name as requested, "" or with a final '/' for a directory
-	name string // the file's: key, or an index file in it
+	key  string // the name as requested, "" or with a final '/' for a directory; or a page's (pageKey)
+	name string // the file's: key, an index file in it, or what was tried
 	id   fileID
 	// racy: the file was changed so shortly before its stat that a further change could leave the same stat behind.
 	racy bool
+	// sights are what else was looked at to find the file: names that came before it and were not there, and its precompressed siblings.
+	sights []sight
 
-	content     web.Representation
+	status      int
+	fields      []web.Field // of every form: all but those of its content
 	contentType string
+	plain       form
+	// offered are the codings that there are, or that can be made, the favourite first.
+	offered []coding.Coding
+	coded   [coding.Count]atomic.Pointer[form] // nil: not made yet; &plain: not worth it
+	packed  atomic.Int64                       // memory of coded, in bytes
 
-	full        *web.Fixed  // a small file's response; Body is the content
-	file        *descriptor // a large file
-	notModified *web.Fixed  // the 304
+	used atomic.Bool // since its last stat
 
 	// Under cache.mu.
 	checked    int64 // when the last stat was begun, monotonic ns
-	renew      int64 // when somebody shall look again
+	seen       int64 // when it was found to be in use
+	queued     bool  // in cache.due
 	next, prev *entry
 }
 
+// A sight is what one look has shown under a name: no file that could be served, or one with this identity.
+type sight struct {
+	name  string
+	there bool
+	id    fileID
+}
+
+// A form is one representation of a file: its content as it is, or in a coding. It is immutable.
+type form struct {
+	coding      coding.Coding
+	content     web.Representation
+	fields      []web.Field // of a 200, 206
+	full        *web.Fixed  // a response in memory; Body is the content
+	file        *descriptor // or the content, in an open file
+	notModified *web.Fixed  // the 304
+	kept        string      // its key in the store of what was compressed, "": not there
+}
+
 // cost is the entry's memory in bytes, roughly.
-func (e *entry) cost() int64 {
-	n := 1024 + 2*len(e.key)
-	if e.full != nil {
-		n += len(e.full.Body) + len(e.full.Fields)
+func (e *entry) cost() int64 { return 1024 + int64(2*len(e.key)) + e.plain.cost() + e.packed.Load() }
+
+func (f *form) cost() int64 {
+	if f.full == nil {
+		return 512
 	}
-	return int64(n)
+	return int64(512 + len(f.full.Body) + len(f.full.Fields))
 }
 
-// newEntry reads or keeps the open file fd and describes it; fd is closed or belongs to the entry, whose caller is its first user.
-func newEntry(key, name string, fd int, st *unix.Stat_t, wall time.Time, headers []web.Field) (*entry, error) {
-	e := &entry{key: key, name: name, id: identify(st), contentType: contentType(name)}
-	e.content.Size = st.Size
-	var content []byte
-	var err error
-	if st.Size <= smallFile {
-		content, err = readSmall(fd, st.Size)
+// release gives back what acquire of the entry's file has taken.
+func (e *entry) release() {
+	if e.plain.file != nil {
+		e.plain.file.Release()
+	}
+}
+
+// acquire makes the caller a user of the entry's file; false: it is closed.
+func (e *entry) acquire() bool { return e.plain.file == nil || e.plain.file.acquire() }
+
+// close gives back the files of all forms.
+func (e *entry) close() {
+	e.release()
+	for i := range e.coded {
+		if f := e.coded[i].Swap(nil); f != nil && f != &e.plain && f.file != nil {
+			f.file.Release()
+		}
+	}
+}
+
+// descriptors are those that the entry holds.
+func (e *entry) descriptors() (list []*descriptor) {
+	if e.plain.file != nil {
+		list = append(list, e.plain.file)
+	}
+	for i := range e.coded {
+		if f := e.coded[i].Load(); f != nil && f != &e.plain && f.file != nil {
+			list = append(list, f.file)
+		}
+	}
+	return list
+}
+
+// files is how many descriptors the entry holds.
+func (e *entry) files() int { return len(e.descriptors()) }
+
+// A source is an open regular file about to become a form. It owns fd until it is spent.
+type source struct {
+	fd     int
+	st     unix.Stat_t
+	wall   int64 // ns since 1970, from before the stat
+	claims *module.Claims
+}
+
+// unique reports whether no other version of the file can have its modification time.
+func (s *source) unique() bool { return s.wall-s.st.Mtim.Nano() >= settled }
+
+// racy reports whether a further change could leave the same stat behind.
+func (s *source) racy() bool { return !s.unique() || s.wall-s.st.Ctim.Nano() < settled }
+
+// close gives up the file.
+func (s *source) close() { s.claims.Close(s.fd, s.st.Dev, s.st.Ino) }
+
+// read makes a content of the file: in memory when it is small, or young and not too large; else in its descriptor. It spends the source.
+func (s *source) read() (c web.Representation, body []byte, file *descriptor, err error) {
+	most := int64(smallFile)
+	if s.racy() {
+		most = snapshot
+	}
+	if s.st.Size <= most {
+		if body, err = readWhole(s.fd, s.st.Size, most); err == nil && body == nil { // it has grown while it was read
+			err = unix.Fstat(s.fd, &s.st)
+		}
 		if err != nil {
-			unix.Close(fd)
-			return nil, err
+			s.close()
+			return c, nil, nil, err
 		}
 	}
-	small := content != nil
-	switch {
-	case small:
-		unix.Close(fd)
-		e.content.Size = int64(len(content))
-	default:
-		if st.Size <= smallFile { // it has grown while it was read
-			if err := unix.Fstat(fd, st); err != nil {
-				unix.Close(fd)
-				return nil, err
-			}
-			e.id, e.content.Size = identify(st), st.Size
-		}
-		// An error only means that the first bytes come from the disk later.
-		_ = unix.Fadvise(fd, 0, min(e.content.Size, readAhead), unix.FADV_WILLNEED)
-		e.file = newDescriptor(fd)
+	// Never in the future (RFC 9110, 8.8.2.1).
+	c.SetModified(time.Unix(0, min(s.st.Mtim.Nano(), s.wall)), s.unique())
+	if body != nil {
+		s.close()
+		c.Size, c.ETag = int64(len(body)), contentTag(body)
+		return c, body, nil, nil
 	}
-	unique := wall.UnixNano()-e.id.mtime >= settled // no other version can have its time
-	e.racy = !unique || wall.UnixNano()-e.id.ctime < settled
-	e.content.SetModified(time.Unix(0, min(e.id.mtime, wall.UnixNano())), unique) // never in the future (RFC 9110, 8.8.2.1)
-	if small {
-		e.content.ETag = contentTag(content)
+	// An error only means that the first bytes come from the disk later.
+	_ = unix.Fadvise(s.fd, 0, min(s.st.Size, readAhead), unix.FADV_WILLNEED)
+	id := identify(&s.st)
+	c.Size = s.st.Size
+	if s.unique() {
+		c.ETag = statTag(id)
 	} else {
-		e.content.ETag = statTag(e.id, unique)
+		c.ETag = momentTag()
 	}
-
-	var header web.Header
-	for _, f := range headers {
-		header.Add(f.Name, f.Value)
-	}
-	header.Set("ETag", e.content.ETag)
-	header.Set("Last-Modified", e.content.LastModified())
-	e.notModified = web.NewFixed(304, &header, nil)
-	if small {
-		header.Set("Content-Type", e.contentType)
-		header.Set("Accept-Ranges", "bytes")
-		e.full = web.NewFixed(200, &header, content)
-	}
-	return e, nil
+	return c, nil, newFileDescriptor(s.fd, id, s.unique(), s.claims), nil
 }
 
-// readSmall reads a file of size bytes. It returns nil without an error if there are more than smallFile.
-func readSmall(fd int, size int64) ([]byte, error) {
+// readWhole reads a file of about size bytes. It returns nil without an error if there are more than most.
+func readWhole(fd int, size, most int64) ([]byte, error) {
 	buf := make([]byte, size+1) // one more, to see the end
 	n := 0
 	for {
@@ -116,36 +178,40 @@ func readSmall(fd int, size int64) ([]byte, error) {
 		}
 		n += m
 		switch {
-		case n > smallFile:
+		case int64(n) > most:
 			return nil, nil
+		case m == 0 && n == len(buf)-1:
+			return buf[:n:n], nil
 		case m == 0:
 			return append(make([]byte, 0, n), buf[:n]...), nil
 		case n == len(buf): // it is growing
-			buf = append(buf, make([]byte, smallFile+1-n)...)
+			buf = append(buf, make([]byte, min(most+1-int64(n), int64(n)))...)
 		}
 	}
 }
 
-// contentTag makes a strong entity tag of the content itself: equal in every child and on every machine, and never shared by two
-// versions, however quickly they follow each other.
-func contentTag(content []byte) string {
-	sum := sha256.Sum256(content)
-	return `"` + hex.EncodeToString(sum[:12]) + `"`
-}
-
-// statTag makes an entity tag of what changes with a file. It is strong only if the last change has settled; the weak one is another
-// tag, so that a client that has got a racy version fetches it again later.
-func statTag(id fileID, strong bool) string {
-	var b [33]byte
-	binary.LittleEndian.PutUint64(b[0:], id.ino)
-	binary.LittleEndian.PutUint64(b[8:], uint64(id.size))
-	binary.LittleEndian.PutUint64(b[16:], uint64(id.mtime))
-	binary.LittleEndian.PutUint64(b[24:], uint64(id.ctime))
-	prefix := `"`
-	if !strong {
-		b[32] = 1
-		prefix = `W/"`
+// newForm describes a content in a coding.
+func newForm(status int, c coding.Coding, content web.Representation, body []byte, file *descriptor, contentType string, fields []web.Field) *form {
+	f := &form{coding: c, content: content, file: file}
+	var header web.Header
+	for _, field := range fields {
+		header.Set(field.Name, field.Value)
 	}
-	sum := sha256.Sum256(b[:])
-	return prefix + hex.EncodeToString(sum[:12]) + `"`
+	if status < 300 {
+		header.Set("ETag", content.ETag)
+		header.Set("Last-Modified", content.LastModified())
+		f.notModified = web.NewFixed(304, &header, nil)
+		header.Set("Accept-Ranges", "bytes")
+	}
+	header.Set("Content-Type", contentType)
+	if c != coding.Identity {
+		header.Set("Content-Encoding", c.String())
+	}
+	for i := range header.Len() {
+		f.fields = append(f.fields, header.At(i))
+	}
+	if file == nil {
+		f.full = web.NewFixed(status, &header, body)
+	}
+	return f
 }

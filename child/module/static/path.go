@@ -1,6 +1,7 @@
 package static
 
 import (
+	"bytes"
 	"strings"
 )
 
@@ -11,9 +12,11 @@ const maxName = 4095
 // depth slashes and what is before them. Segments are decoded one by one and once. The name is relative and has no empty, "." or ".."
 // segment; it is empty or ends in '/' for a directory. ok is false for a path that names no file that may be served:
 //
-//   - a segment that is empty (but the last), or starts with '.' (but a first ".well-known", RFC 8615);
+//   - a segment that is empty (but the last), "." or "..";
+//   - one that starts with '.' (but a first ".well-known", RFC 8615), unless hidden ones are served; the names of files on their way in
+//     (temporary) never are;
 //   - a segment that decodes to a '/' or NUL, or has a broken escape.
-func mapPath(dst []byte, rawPath string, depth int) (name []byte, ok bool) {
+func mapPath(dst []byte, rawPath string, depth int, hidden bool) (name []byte, ok bool) {
 	for ; depth > 0; depth-- {
 		i := strings.IndexByte(rawPath, '/')
 		if i < 0 {
@@ -26,7 +29,7 @@ func mapPath(dst []byte, rawPath string, depth int) (name []byte, ok bool) {
 	for i := 0; i < len(rawPath); i++ {
 		c := rawPath[i]
 		if c == '/' {
-			if !servable(dst[segment:], segment == begin) {
+			if !servable(dst[segment:], hidden, segment == begin) {
 				return dst, false
 			}
 			dst = append(dst, '/')
@@ -52,16 +55,25 @@ func mapPath(dst []byte, rawPath string, depth int) (name []byte, ok bool) {
 		}
 		dst = append(dst, c)
 	}
-	if segment < len(dst) && !servable(dst[segment:], segment == begin) {
+	if segment < len(dst) && !servable(dst[segment:], hidden, segment == begin) {
 		return dst, false
 	}
 	return dst, len(dst)-begin <= maxName
 }
 
 // servable reports whether a decoded segment may be part of a name.
-func servable(segment []byte, first bool) bool {
-	return len(segment) > 0 && (segment[0] != '.' || first && string(segment) == ".well-known")
+func servable(segment []byte, hidden, first bool) bool {
+	switch {
+	case len(segment) == 0:
+		return false
+	case segment[0] != '.', first && string(segment) == ".well-known":
+		return true
+	}
+	return hidden && string(segment) != "." && string(segment) != ".." && !bytes.HasPrefix(segment, []byte(temporary))
 }
+
+// temporary begins the names of files that are being uploaded. No path has one.
+const temporary = ".tined-upload-"
 
 // unhex returns the value of a hexadecimal digit, 0xff for another byte.
 func unhex(c byte) byte {

@@ -55,9 +55,17 @@ func TestMapPath(t *testing.T) {
 		{"/" + strings.Repeat("a", maxName+1), 1, "", false},
 	}
 	for _, test := range tests {
-		got, ok := mapPath([]byte("before"), test.path, test.depth)
+		got, ok := mapPath([]byte("before"), test.path, test.depth, false)
 		if ok != test.ok || ok && string(got) != "before"+test.want {
 			t.Errorf("%q: %q %t", test.path, got, ok)
+		}
+	}
+	for path, want := range map[string]bool{
+		"/.a": true, "/a/.b/c": true, "/...": true, "/.": false, "/..": false, "/a/../b": false, "/%2e%2e/a": false, "/.%2e": false, "/..a": true,
+		"/" + temporary + "1": false, "/a/" + temporary + "1": false, "/%2etined-upload-1": false, "/.tined-uploa": true,
+	} {
+		if name, ok := mapPath(nil, path, 1, true); ok != want {
+			t.Errorf("hidden names served: %q: %q %t", path, name, ok)
 		}
 	}
 }
@@ -65,14 +73,14 @@ func TestMapPath(t *testing.T) {
 // FuzzMapPath checks what the safety of everything else rests on.
 func FuzzMapPath(f *testing.F) {
 	for _, path := range []string{"/", "/a/b", "/%2e%2e/x", "/..%2f", "/.well-known/x", "//", "/%00", "/\\..", "/a%2", "/%c0%af"} {
-		f.Add(path, 1)
-		f.Add(path, 2)
+		f.Add(path, 1, false)
+		f.Add(path, 2, true)
 	}
-	f.Fuzz(func(t *testing.T, path string, depth int) {
+	f.Fuzz(func(t *testing.T, path string, depth int, hidden bool) {
 		if depth < 0 || depth > 8 {
 			return
 		}
-		name, ok := mapPath(nil, path, depth)
+		name, ok := mapPath(nil, path, depth, hidden)
 		if !ok {
 			return
 		}
@@ -81,7 +89,7 @@ func FuzzMapPath(f *testing.F) {
 			t.Fatalf("%q: %q", path, s)
 		}
 		for i, segment := range strings.Split(strings.TrimSuffix(s, "/"), "/") {
-			if strings.HasPrefix(segment, ".") && (i > 0 || segment != ".well-known") {
+			if segment == "." || segment == ".." || !hidden && strings.HasPrefix(segment, ".") && (i > 0 || segment != ".well-known") {
 				t.Fatalf("%q: %q", path, s)
 			}
 		}

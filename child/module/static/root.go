@@ -22,10 +22,18 @@ var (
 	errSpecial   = errors.New("is no regular file")
 )
 
-// A root is the directory that is served. Names below it are resolved beneath its descriptor, so neither ".." nor a symlink leaves it.
-// A symlink may point anywhere below the root; an absolute one too, if it names the root's path.
+// Which symlinks below the root are followed.
+const (
+	linksBeneath = "beneath" // those that stay below the root, wherever they point there; absolute ones too, if they name the root's path
+	linksFollow  = "follow"  // all
+	linksRefuse  = "refuse"  // none
+)
+
+// A root is the directory that is served. Names below it are resolved beneath its descriptor, so neither ".." nor a symlink leaves it,
+// unless all symlinks are followed.
 type root struct {
 	path    string // absolute
+	links   string // which symlinks are followed: linksBeneath…
 	openat2 bool   // the kernel and its filters know openat2(2)
 
 	mu      sync.Mutex
@@ -46,8 +54,8 @@ func identify(st *unix.Stat_t) fileID {
 }
 
 // openRoot opens the directory at path, which need not stay the same one.
-func openRoot(path string, now int64) (*root, error) {
-	t := &root{path: path, checked: now}
+func openRoot(path, links string, now int64) (*root, error) {
+	t := &root{path: path, links: links, checked: now}
 	dir, id, err := t.openDir()
 	if err != nil {
 		return nil, fmt.Errorf("root %s: %w", path, err)
@@ -169,10 +177,21 @@ func regular(st *unix.Stat_t) error {
 	return errSpecial
 }
 
-// lookup opens name beneath dir.
+// openDirectory opens the directory called name beneath dir, "" or with a slash at its end: to read its entries, to flush or to lock it.
+func (t *root) openDirectory(dir int, name string) (int, error) {
+	return t.lookup(dir, directoryName(name), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+}
+
+// lookup opens name beneath dir. name has no "..", so that only symlinks could lead elsewhere.
 func (t *root) lookup(dir int, name string, flags int) (int, error) {
+	if t.links == linksFollow {
+		return retry(func() (int, error) { return unix.Openat(dir, name, flags, 0) })
+	}
 	if t.openat2 {
 		how := unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
+		if t.links == linksRefuse {
+			how.Resolve |= unix.RESOLVE_NO_SYMLINKS
+		}
 		var fd int
 		var err error
 		for range 8 { // EAGAIN: something was renamed meanwhile, and the kernel could not tell whether it stayed beneath
@@ -257,6 +276,9 @@ func (w *walker) step(flags int) (int, error) {
 		return -1, nil
 	case unix.S_IFLNK:
 		defer unix.Close(fd)
+		if w.root.links == linksRefuse {
+			return -1, unix.ELOOP
+		}
 		return -1, w.follow(fd)
 	}
 	if len(w.todo) > 0 {

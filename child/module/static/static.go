@@ -2,15 +2,14 @@ package static
 
 import (
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/configs"
@@ -20,88 +19,43 @@ import (
 // Module serves files. The zero value is ready.
 type Module struct{}
 
-// Spec describes static { root, index, headers }.
-func (Module) Spec() configs.BlockSpec {
-	return configs.BlockSpec{
-		Name: "static",
-		Doc:  "serves the files below a directory",
-		Attributes: []configs.Attribute{
-			{Name: "root", Type: configs.Path, Required: true, Doc: "directory whose files are served", Example: `"/srv/www"`},
-			{Name: "index", Type: configs.Strings, Default: []string{"index.html"},
-				Doc: "names of the file that is served for a directory, the first that exists"},
-			{Name: "headers", Type: configs.StringMap, Doc: "further header fields of files and redirects"},
-		},
-		Check: check,
-	}
-}
-
-// written are the fields that this module writes itself.
-var written = []string{"Accept-Ranges", "Content-Range", "Content-Type", "ETag", "Last-Modified", "Location"}
-
-func check(b *configs.Block) []configs.Problem {
-	var problems []configs.Problem
-	for _, name := range b.Strings("index") {
-		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") || len(name) > 255 {
-			problems = append(problems, configs.Problem{At: "index", Message: fmt.Sprintf("%q is no name of a file in a directory", name),
-				Cure: `write names such as "index.html"`})
-		}
-	}
-	fields := b.StringMap("headers")
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		switch {
-		case !web.ValidFieldName(name):
-			problems = append(problems, configs.Problem{At: "headers", Message: fmt.Sprintf("%q is no field name (RFC 9110, 5.1)", name),
-				Cure: "use letters, digits and '-'"})
-		case web.ServerField(name):
-			problems = append(problems, configs.Problem{At: "headers", Message: name + " is written by the server", Cure: "remove it"})
-		case slices.ContainsFunc(written, func(own string) bool { return strings.EqualFold(own, name) }):
-			problems = append(problems, configs.Problem{At: "headers", Message: name + " is written by static for each file", Cure: "remove it"})
-		case !web.ValidFieldValue(fields[name]):
-			problems = append(problems, configs.Problem{At: "headers", Message: "the value of " + name + " holds control characters",
-				Cure: "write it on one line"})
-		}
-	}
-	return problems
-}
-
-// Open opens the root. It fails if the root is no directory, or may not be searched.
+// Open opens the root. It fails if the root is no directory, or may not be searched, and if a file with passwords cannot be read.
 func (Module) Open(b *configs.Block, env *module.Env) (module.Instance, error) {
-	s, err := open(options{
-		root:    b.Path("root"),
-		index:   b.Strings("index"),
-		headers: b.StringMap("headers"),
-		prefix:  env.Prefix,
-		bounds:  defaultBounds,
-		log:     env.Log,
-	})
+	o := optionsOf(b)
+	o.prefix, o.claims, o.log = env.Prefix, env.Claims, env.Log
+	s, err := open(o)
 	if err != nil {
 		return module.Instance{}, err
 	}
-	instance := module.Instance{Handler: s, Close: s.close}
+	instance := module.Instance{Handler: s.limited(), Close: s.close}
 	if env.Pool != nil {
 		instance.Pool = env.Pool("static")
 	}
 	return instance, nil
 }
 
-type options struct {
-	root    string
-	index   []string
-	headers map[string]string
-	prefix  string
-	bounds  bounds
-	log     func(module.Level, string, ...module.Field)
-}
-
 // A server is the handler of one route of one generation. All its methods may be called by any goroutine.
 type server struct {
-	root     *root
-	index    []string
-	headers  []web.Field // ordered by name
-	depth    int         // slashes in the route's prefix
+	root          *root
+	index, try    []string
+	hidden        bool
+	depth         int // slashes in the route's prefix
+	rules         []rule
+	rulesOfFields []fieldRule
+	types         contentTypes
+	siblings      []coding.Coding // codings whose siblings are looked for
+	packer        *packer         // nil: nothing is compressed here
+	pages         pages
+	listing       *listing // nil: off
+	writer        *writer  // nil: off
+	claims        *module.Claims
+
 	cache    *cache
 	flights  flights
-	refusals refusals
+	sweeper  sweeper
+	refusals map[int]*web.Fixed
+	allow    string
+	options  *web.Fixed
 	log      func(module.Level, string, ...module.Field)
 
 	now  func() int64     // monotonic ns
@@ -111,95 +65,218 @@ type server struct {
 func open(o options) (*server, error) {
 	s := &server{
 		index:    o.index,
+		try:      o.try,
+		hidden:   o.hidden,
 		depth:    strings.Count(o.prefix, "/"),
+		types:    newContentTypes(o.types),
+		siblings: o.precompressed,
+		pages:    newPages(&o),
+		claims:   o.claims,
 		cache:    newCache(o.bounds),
 		refusals: newRefusals(),
+		allow:    "GET, HEAD, OPTIONS",
 		log:      o.log,
 		now:      netcore.Now,
 		wall:     time.Now,
 	}
-	for _, name := range slices.Sorted(maps.Keys(o.headers)) {
-		s.headers = append(s.headers, web.Field{Name: name, Value: o.headers[name]})
-	}
 	var err error
-	s.root, err = openRoot(o.root, s.now())
+	if s.rulesOfFields, err = newFieldRules(&o); err != nil {
+		return nil, err
+	}
+	if s.rules, err = newRules(&o); err != nil {
+		return nil, err
+	}
+	if o.listing != nil {
+		s.listing = newListing(o.listing)
+	}
+	if o.write != nil {
+		s.writer = newWriter(o.write)
+		s.allow = s.writer.allow()
+	}
+	if o.compress != nil {
+		if s.packer, err = newPacker(o.compress); err != nil {
+			return nil, err
+		}
+	}
+	s.options = told(s.allow)
+	s.root, err = openRoot(o.root, o.symlinks, s.now())
 	return s, err
 }
 
+// limited is the handler with the limits that its configuration gives the route.
+func (s *server) limited() web.Handler {
+	if s.writer == nil {
+		return s
+	}
+	return web.Limit(s, web.Limits{Body: s.writer.maxBytes()})
+}
+
 func (s *server) close() {
+	s.rest()
 	s.cache.close()
 	s.root.close()
 }
 
+// reads reports whether a method asks for a file.
+func reads(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
+// changes reports whether a method is one that changes files, and may.
+func (s *server) changes(method string) bool {
+	return s.writer != nil && s.writer.takes(method)
+}
+
 // ServeNow answers from the cache, and refuses what needs no look at the file system.
 func (s *server) ServeNow(w *web.Response, r *web.Request) bool {
-	if r.Method != "GET" && r.Method != "HEAD" {
-		w.SendFixed(s.refusals.otherMethod(r.Method))
-		return true
+	if !reads(r.Method) {
+		switch {
+		case s.changes(r.Method):
+			return false
+		case r.Method == http.MethodOptions:
+			w.SendFixed(s.options)
+			return true
+		}
+		return s.refuseNow(w, 405)
 	}
 	var buf [256]byte // a longer name costs an allocation
-	name, ok := mapPath(buf[:0], r.RawPath, s.depth)
+	name, ok := mapPath(buf[:0], r.RawPath, s.depth, s.hidden)
 	if !ok {
-		w.SendFixed(s.refusals.notFound)
-		return true
+		return s.refuseNow(w, 404)
+	}
+	if len(s.rules) > 0 {
+		if a := s.admit(r, r.Method, string(name), true); a.undecided || a.status != 0 {
+			return !a.undecided && s.refuseNow(w, a.status, a.fields()...)
+		}
 	}
 	e := s.cache.get(name, s.now())
-	return e != nil && s.answer(w, r, e)
+	if e == nil {
+		return false
+	}
+	if len(s.rules) > 0 && e.name != string(name) {
+		if a := s.admit(r, r.Method, e.name, true); a.undecided || a.status != 0 {
+			return false
+		}
+	}
+	f := e.choose(r)
+	return f != nil && !f.changed() && s.answer(w, r, f, true)
 }
 
 // Serve looks at the file system, unless another worker has just done so.
 func (s *server) Serve(w *web.Response, r *web.Request) {
-	if r.Method != "GET" && r.Method != "HEAD" {
-		w.SendFixed(s.refusals.otherMethod(r.Method))
+	if !reads(r.Method) && !s.changes(r.Method) {
+		if r.Method == http.MethodOptions {
+			w.SendFixed(s.options)
+			return
+		}
+		s.refuse(w, r, 405)
 		return
 	}
-	name, ok := mapPath(nil, r.RawPath, s.depth)
+	name, ok := mapPath(nil, r.RawPath, s.depth, s.hidden)
 	if !ok {
-		w.SendFixed(s.refusals.notFound)
+		s.refuse(w, r, 404)
 		return
 	}
 	key := string(name)
-	for {
-		if e, recent := s.cache.peek(key, s.now()); recent && s.answer(w, r, e) {
-			return
-		}
-		f, leader := s.flights.join(key)
-		if !leader {
-			select {
-			case <-f.done:
-			case <-r.Context().Done():
-				s.refuse(w, r, errLeft)
-				return
-			}
-			switch {
-			case f.err != nil:
-				s.refuse(w, r, f.err)
-				return
-			case s.answer(w, r, f.entry):
-				return
-			}
-			continue // it has been evicted and closed since; the next leader always gets its answer
-		}
-		e := s.lead(f, key)
-		if e == nil {
-			s.refuse(w, r, f.err)
-			return
-		}
-		s.answer(w, r, e)
-		if e.file != nil {
-			e.file.Release()
-		}
+	if a := s.admit(r, r.Method, key, false); a.status != 0 {
+		s.refuse(w, r, a.status, a.fields()...)
 		return
+	}
+	if s.changes(r.Method) {
+		s.change(w, r, key)
+		return
+	}
+	err := s.deliver(w, r, key)
+	if err == errListed {
+		err = s.list(w, r, key)
+	}
+	if err != nil && s.pages.fallback != nil && statusOf(err) == 404 {
+		if s.deliver(w, r, pageKey(s.pages.fallback)) == nil {
+			return
+		}
+	}
+	if err != nil {
+		s.fail(w, r, key, err)
 	}
 }
 
+// deliver sends the file that key stands for. An error has touched nothing.
+func (s *server) deliver(w *web.Response, r *web.Request, key string) error {
+	for {
+		e, err := s.obtain(r, key)
+		if err != nil {
+			return err
+		}
+		done, err := s.deliverEntry(w, r, e)
+		e.release()
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+// deliverEntry sends an entry whose file the caller uses. done is false when it was evicted and closed meanwhile: the next leader always gets
+// its answer.
+func (s *server) deliverEntry(w *web.Response, r *web.Request, e *entry) (done bool, err error) {
+	if e.name != e.key {
+		if a := s.admit(r, r.Method, e.name, false); a.status != 0 {
+			s.refuse(w, r, a.status, a.fields()...)
+			return true, nil
+		}
+	}
+	f := e.choose(r)
+	if f == nil {
+		f = s.encode(r, e)
+		if f.file != nil && f != &e.plain {
+			defer f.file.Release()
+		}
+	}
+	return s.answer(w, r, f, false), nil
+}
+
+// obtain returns the entry for key, found by this worker or by another. The caller is a user of its file.
+func (s *server) obtain(r *web.Request, key string) (*entry, error) {
+	for {
+		if e := s.recent(key); e != nil {
+			return e, nil
+		}
+		f, leader := s.flights.join(key)
+		if leader {
+			return s.lead(f, key)
+		}
+		select {
+		case <-f.done:
+		case <-r.Context().Done():
+			return nil, errLeft
+		}
+		if f.err != nil {
+			return nil, f.err
+		}
+		if f.entry.acquire() {
+			return f.entry, nil
+		}
+	}
+}
+
+// recent returns the entry for key if it needs no look, for a user of its file; else nil.
+func (s *server) recent(key string) *entry {
+	e, recent := s.cache.peek(key, s.now())
+	if !recent || !e.acquire() {
+		return nil
+	}
+	if e.plain.changed() {
+		e.release()
+		return nil
+	}
+	e.used.Store(true)
+	return e
+}
+
 // lead finds the entry for key, and tells all who wait. Its caller is a user of the entry's descriptor.
-func (s *server) lead(f *flight, key string) *entry {
+func (s *server) lead(f *flight, key string) (*entry, error) {
 	f.err = errors.New("static: the worker panicked") // unless it returns
 	defer s.flights.land(key, f)
-	if e, recent := s.cache.peek(key, s.now()); recent && (e.file == nil || e.file.acquire()) {
+	if e := s.recent(key); e != nil {
 		f.entry, f.err = e, nil // another flight has landed since the caller looked
-		return e
+		return e, nil
 	}
 	f.entry, f.err = s.find(key)
 	if f.err == unix.EMFILE || f.err == unix.ENFILE {
@@ -210,60 +287,8 @@ func (s *server) lead(f *flight, key string) *entry {
 		s.cache.remove(key)
 		f.entry = nil
 	}
-	return f.entry
+	return f.entry, f.err
 }
-
-// find looks at the file system, and puts the entry that is right for key into the cache. The caller is a user of its descriptor.
-func (s *server) find(key string) (*entry, error) {
-	now, wall := s.now(), s.wall()
-	dir, err := s.root.acquire(now)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Release()
-
-	var st unix.Stat_t
-	name, err := s.resolve(dir.fd, key, &st)
-	if err != nil {
-		return nil, err
-	}
-	if e, _ := s.cache.peek(key, now); e != nil && !e.racy && e.name == name && e.id == identify(&st) {
-		if e.file == nil || e.file.acquire() {
-			s.cache.renew(e, now)
-			return e, nil
-		}
-	}
-	fd, err := s.root.open(dir.fd, name, &st)
-	if err != nil {
-		return nil, err
-	}
-	e, err := newEntry(key, name, fd, &st, wall, s.headers)
-	if err != nil {
-		return nil, err
-	}
-	e.checked, e.renew = now, now+renewAfter
-	s.cache.put(e)
-	return e, nil
-}
-
-// resolve returns the name of the regular file that is served for key: key itself, or an index file in it.
-func (s *server) resolve(dir int, key string, st *unix.Stat_t) (string, error) {
-	if !isDirectory(key) {
-		return key, s.root.stat(dir, key, st)
-	}
-	for _, index := range s.index {
-		name := key + index
-		switch err := s.root.stat(dir, name, st); err {
-		case errDirectory, unix.ENOENT, unix.ELOOP, unix.EXDEV:
-		default:
-			return name, err
-		}
-	}
-	return "", unix.ENOENT
-}
-
-// errLeft: the client has gone while another worker was looking for its file.
-var errLeft = errors.New("static: the request has been given up")
 
 // flights lets one worker at a time look for a file; the others wait for what it finds.
 type flights struct {
@@ -299,4 +324,46 @@ func (f *flights) land(key string, landed *flight) {
 	delete(f.byKey, key)
 	f.mu.Unlock()
 	close(landed.done)
+}
+
+// fail answers for a file that could not be found or opened.
+func (s *server) fail(w *web.Response, r *web.Request, key string, err error) {
+	if errors.Is(err, errDirectory) {
+		for _, f := range s.commonFields(key + "/") {
+			w.Header().Set(f.Name, f.Value)
+		}
+		w.Header().Set("Location", slashed(r.RawPath, r.RawQuery))
+		w.SetStatus(307)
+		return
+	}
+	status := statusOf(err)
+	if status == 500 && s.log != nil {
+		s.log(module.Error, "a file cannot be served", module.Field{Key: "path", Value: r.Path}, module.Field{Key: "error", Value: err.Error()})
+	}
+	s.refuse(w, r, status)
+}
+
+// statusOf maps an error to a status. What a client can bring about by the choice of a path is never a 5xx.
+func statusOf(err error) int {
+	var errno unix.Errno
+	switch {
+	case errors.Is(err, errSpecial), errors.Is(err, errClaimed):
+		return 403
+	case errors.Is(err, errListed):
+		return 404
+	case errors.Is(err, errLeft):
+		return 503
+	case errors.As(err, &errno):
+		switch errno {
+		case unix.EACCES, unix.EPERM,
+			unix.ENXIO, unix.ENODEV: // became a special file after the stat
+			return 403
+		case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN:
+			return 503
+		}
+		if absent(errno) { // and names that the file system cannot hold
+			return 404
+		}
+	}
+	return 500
 }

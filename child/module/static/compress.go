@@ -1,0 +1,288 @@
+package static
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tined/tined/child/coding"
+	"github.com/tined/tined/child/module"
+	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/configs"
+)
+
+// compressOptions are compress { }.
+type compressOptions struct {
+	codings           []coding.Coding
+	minBytes, maxFile int64
+	types             map[string]bool
+	levels            coding.Levels
+	cache             int64
+	directory         string
+}
+
+// packWindow is the binary logarithm of the encoders' window, in bytes. A file is packed once, so more memory is well spent.
+const packWindow = 20
+
+// packAtOnce is how many files a route packs at a time in a process: an encoder of the highest levels holds some 40 MiB.
+const packAtOnce = 2
+
+func compressSpec() configs.BlockSpec {
+	return configs.BlockSpec{
+		Name: "compress", Doc: "compresses files, each version once",
+		Attributes: []configs.Attribute{
+			{Name: "codings", Type: configs.Strings, Default: []string{"zstd", "br", "gzip"}, Doc: "those offered, the favourite first", Check: checkCodings},
+			{Name: "min_bytes", Type: configs.Size, Default: "1KiB", Min: int64(1), Doc: "shorter files are sent as they are"},
+			{Name: "max_file", Type: configs.Size, Default: "8MiB", Min: int64(1), Max: "256MiB", Doc: "longer files are sent as they are"},
+			{Name: "types", Type: configs.Strings, Default: []string{}, Example: `["application/x-thing"]`, Doc: "media types beside the built-in ones"},
+			{Name: "gzip_level", Type: configs.Int, Default: 6, Min: 1, Max: 9, Doc: "1: fastest, 9: smallest"},
+			{Name: "br_level", Type: configs.Int, Default: 5, Min: 1, Max: 11, Doc: "1: fastest, 11: smallest, and slow"},
+			{Name: "zstd_level", Type: configs.Int, Default: 3, Min: 1, Max: 4, Doc: "1: fastest, 4: smallest"},
+			{Name: "cache", Type: configs.Size, Default: "64MiB", Min: "1MiB", Doc: "memory of a child, or space in directory, for what was compressed"},
+			{Name: "directory", Type: configs.Path, Doc: "keep what was compressed there, for all children and over restarts, in place of memory"},
+		},
+		Check: func(b *configs.Block) (problems []configs.Problem) {
+			if len(b.Strings("codings")) == 0 {
+				problems = append(problems, configs.Problem{At: "codings", Message: "no coding is offered", Cure: "remove the block to compress nothing"})
+			}
+			return append(problems, coding.CheckTypes("types", b.Strings("types"))...)
+		},
+	}
+}
+
+func compressOptionsOf(b *configs.Block) *compressOptions {
+	return &compressOptions{
+		codings: codingsOf(b.Strings("codings")), minBytes: b.Size("min_bytes"), maxFile: b.Size("max_file"), types: coding.Types(b.Strings("types")),
+		levels: coding.Levels{Gzip: b.Int("gzip_level"), Brotli: b.Int("br_level"), Zstd: b.Int("zstd_level")},
+		cache:  b.Size("cache"), directory: b.Path("directory"),
+	}
+}
+
+// A packer compresses files, and keeps what came of it.
+type packer struct {
+	compressOptions
+	encoders *coding.Encoders
+	store    *store
+	slots    chan struct{} // a token for each that packs
+}
+
+func newPacker(o *compressOptions) (*packer, error) {
+	kept, err := newStore(storeOptions{limit: o.cache, directory: o.directory})
+	if err != nil {
+		return nil, fmt.Errorf("compress: %w", err)
+	}
+	return &packer{
+		compressOptions: *o, store: kept, slots: make(chan struct{}, packAtOnce),
+		encoders: coding.NewEncoders(coding.EncoderOptions{Levels: o.levels, Window: packWindow}),
+	}, nil
+}
+
+// offer finds out in which codings e can be had: from its precompressed siblings, which are sights of it, or by being packed.
+func (s *server) offer(dir int, e *entry, size, wall int64) {
+	for _, c := range s.siblings {
+		var st unix.Stat_t
+		name := e.name + c.Extension()
+		if s.root.stat(dir, name, &st) != nil {
+			e.sights = append(e.sights, sight{name: name})
+			continue
+		}
+		id := identify(&st)
+		e.racy = e.racy || wall-max(id.mtime, id.ctime) < settled
+		e.sights = append(e.sights, sight{name: name, there: true, id: id})
+		if id.mtime >= e.id.mtime && s.unclaimed(dir, name, &st) == nil { // one that is older is of an older version
+			e.offered = append(e.offered, c)
+		}
+	}
+	if p := s.packer; p != nil && size >= p.minBytes && size <= p.maxFile && coding.Worth(coding.MediaType(e.contentType), p.types) {
+		var h web.Header
+		for _, f := range e.fields {
+			h.Add(f.Name, f.Value)
+		}
+		if !h.HasToken("Cache-Control", "no-transform") {
+			for _, c := range p.codings {
+				if !slices.Contains(e.offered, c) {
+					e.offered = append(e.offered, c)
+				}
+			}
+		}
+	}
+	if len(e.offered) > 0 || len(s.siblings) > 0 { // what has no sibling now may have one later
+		e.fields = addToken(e.fields, "Vary", "Accept-Encoding")
+	}
+}
+
+// choose returns the form that suits r; nil: it has yet to be made, by encode.
+func (e *entry) choose(r *web.Request) *form {
+	if len(e.offered) == 0 {
+		return &e.plain
+	}
+	best, _ := coding.Read(&r.Header).Best(e.offered)
+	if best == coding.Identity || r.Header.Has("Range") { // ranges are of the content as it is
+		return &e.plain
+	}
+	return e.coded[best].Load()
+}
+
+// encode makes the form of e that suits r. If that does not work, or another worker is at it, it is e as it is. The caller is a user of the
+// form's file, unless it is e's own.
+func (s *server) encode(r *web.Request, e *entry) *form {
+	best, _ := coding.Read(&r.Header).Best(e.offered)
+	key := e.key + "\x00" + best.String()
+	flight, leader := s.flights.join(key)
+	if !leader {
+		return &e.plain
+	}
+	defer s.flights.land(key, flight)
+	if made := e.coded[best].Load(); made != nil { // by a flight that has landed since
+		if made.file != nil && made != &e.plain && !made.file.acquire() {
+			return &e.plain
+		}
+		return made
+	}
+	made, err := s.openSibling(e, best)
+	if err == errNoSibling {
+		made, err = s.pack(e, best)
+	}
+	switch {
+	case err == errNotWorth:
+		e.coded[best].CompareAndSwap(nil, &e.plain)
+		return &e.plain
+	case err == errChanged:
+		s.cache.forget(e)
+		return &e.plain
+	case err == errBusy, errors.Is(err, errStoreBusy): // another time
+		return &e.plain
+	case errors.Is(err, errStoreFull):
+		e.coded[best].CompareAndSwap(nil, &e.plain)
+		return &e.plain
+	case err != nil:
+		e.coded[best].CompareAndSwap(nil, &e.plain)
+		if s.log != nil {
+			s.log(module.Warn, "a file is sent uncompressed", module.Field{Key: "file", Value: e.name}, module.Field{Key: "coding", Value: best.String()},
+				module.Field{Key: "error", Value: err.Error()})
+		}
+		return &e.plain
+	}
+	if made.file != nil {
+		made.file.acquire() // the caller's
+	}
+	if !s.cache.addForm(e, made) && made.file != nil {
+		made.file.Release()
+	}
+	return made
+}
+
+var (
+	errNoSibling = errors.New("static: there is no precompressed file")
+	errNotWorth  = errors.New("static: it does not get shorter")
+	errBusy      = errors.New("static: too many files are being compressed")
+)
+
+// openSibling makes a form of the precompressed sibling that was seen beside e. The caller is the user of its file.
+func (s *server) openSibling(e *entry, c coding.Coding) (*form, error) {
+	name := e.name + c.Extension()
+	i := slices.IndexFunc(e.sights, func(seen sight) bool { return seen.there && seen.name == name })
+	if i < 0 || !slices.Contains(s.siblings, c) || e.sights[i].id.mtime < e.id.mtime {
+		return nil, errNoSibling
+	}
+	dir, err := s.root.acquire(s.now())
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Release()
+	src := &source{wall: s.wall().UnixNano(), claims: s.claims}
+	if src.fd, err = s.root.open(dir.fd, name, &src.st); err != nil {
+		return nil, errChanged
+	}
+	if identify(&src.st) != e.sights[i].id || s.unclaimed(dir.fd, name, &src.st) != nil {
+		src.close()
+		return nil, errChanged
+	}
+	content, body, file, err := src.read()
+	if err != nil {
+		return nil, err
+	}
+	return newForm(e.status, c, content, body, file, e.contentType, e.fields), nil
+}
+
+// pack makes a form of e by compressing it. The caller is the user of its file.
+func (s *server) pack(e *entry, c coding.Coding) (*form, error) {
+	p := s.packer
+	id := e.plain.content.ETag + strconv.FormatUint(e.id.dev, 16) + c.String() + fmt.Sprint(p.levels)
+	content := e.plain.content
+	content.ETag = c.Tag(content.ETag)
+	stable := e.plain.file == nil || !e.racy
+	if !stable {
+		return nil, errNotWorth // it is being written; once it rests it is another entry
+	}
+	if file, size := p.store.get(id); file != nil {
+		content.Size = size
+		made := newForm(e.status, c, content, nil, file, e.contentType, e.fields)
+		made.kept = id
+		return made, nil
+	}
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	default:
+		return nil, errBusy
+	}
+	var whole []byte
+	if e.plain.full != nil {
+		whole = e.plain.full.Body
+	} else {
+		whole = make([]byte, e.plain.content.Size)
+		if _, err := e.plain.file.ReadAt(whole, 0); err != nil {
+			return nil, errChanged // shorter, or another one
+		}
+	}
+	packed := p.encoders.Pack(c, whole)
+	if len(packed) >= len(whole)-len(whole)/32 {
+		return nil, errNotWorth
+	}
+	content.Size = int64(len(packed))
+	if len(packed) <= smallFile {
+		return newForm(e.status, c, content, packed, nil, e.contentType, e.fields), nil
+	}
+	file, err := p.store.put(id, packed)
+	if errors.Is(err, errStoreFull) {
+		s.cache.shedCoded(content.Size) // what was not used for longest makes room
+		file, err = p.store.put(id, packed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	made := newForm(e.status, c, content, nil, file, e.contentType, e.fields)
+	made.kept = id
+	return made, nil
+}
+
+// inherit takes over what was made of the same content: of a file that was written again as it was, or is looked at anew because its last
+// change is young. Only what is in memory.
+func (e *entry) inherit(old *entry) {
+	if old == nil || old.name != e.name || old.plain.content.ETag != e.plain.content.ETag || e.plain.file != nil {
+		return
+	}
+	for _, c := range e.offered {
+		switch f := old.coded[c].Load(); {
+		case f == nil, slices.ContainsFunc(e.sights, func(seen sight) bool { return seen.there && seen.name == e.name+c.Extension() }):
+		case f == &old.plain:
+			e.coded[c].Store(&e.plain)
+		case f.file == nil:
+			e.coded[c].Store(f)
+			e.packed.Add(f.cost())
+		}
+	}
+}
+
+// keep tells the store that what it has of e is in use.
+func (p *packer) keep(e *entry) {
+	for i := range e.coded {
+		if f := e.coded[i].Load(); f != nil && f.kept != "" {
+			p.store.touch(f.kept)
+		}
+	}
+}
