@@ -22,11 +22,11 @@ const (
 	reasonUntrusted                     // only trusted proxies may connect to the listener, and the peer is none
 	reasonBodyUnread                    // the handler left more of the body unread than is worth reading
 	reasonAborted                       // a handler gave up in mid-response
-	reasonFileChanged                   // a file shrank while it was sent
+	reasonFileChanged                   // a file shrank, or was changed, while it was sent
 	reasonDrain                         // the child drains, and the connection was idle
 	reasonDrainTimeout                  // the child's drain_timeout ended it
 	reasonDetached                      // the connection was given to a handler
-	reasonSystem                        // the system refused a call on the connection
+	reasonSystem                        // the system refused a call on the connection, or a read of a file for it
 	reasonListenerRemoved               // a reload has removed the listener, and nothing went on on the connection
 	reasonGenerationRetired             // what went on on it belonged to a generation beyond retired_generations or retired_timeout
 	reasonMoved                         // it was given to another child, and goes on there

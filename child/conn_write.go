@@ -1,9 +1,12 @@
 package child
 
 import (
+	"runtime/debug"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/netcore"
 )
 
 const (
@@ -34,9 +37,11 @@ type segment struct {
 // An output is what a connection has to send: segments, then the tail, to which small responses are appended.
 type output struct {
 	segments []segment
-	first    int    // of segments, the first that is not sent
-	tail     []byte // from the loop's buffers; nil when nothing is in it
-	sent     int    // bytes of the first segment, or of the tail when there is none, that have left
+	first    int        // of segments, the first that is not sent
+	tail     []byte     // from the loop's buffers; nil when nothing is in it
+	sent     int        // bytes of the first segment, or of the tail when there is none, that have left
+	fetch    *diskFetch // of the first segment; nothing is sent until it is over. nil: none is under way
+	fetched  int64      // offset in the first segment's file up to which a fetch has just read it; at or below the segment's: nothing
 }
 
 // tail returns the memory to which the next bytes of c are appended; putTail takes it back.
@@ -97,6 +102,10 @@ func (l *loop) sendFile(c *conn, f web.File, off, n int64) {
 
 // flush sends what the socket takes, at most a chunk. It closes the connection when the peer is gone.
 func (l *loop) flush(c *conn) {
+	if c.out != nil && c.out.fetch != nil {
+		c.unset(flagWritable) // watch has withdrawn the interest, or does so now
+		return
+	}
 	budget := l.share(turnWrite, writeChunk, writeLeast)
 	for c.out != nil && budget > 0 && c.has(flagWritable) {
 		o := c.out
@@ -184,22 +193,36 @@ func (l *loop) shift(c *conn, n int) {
 	}
 }
 
-// flushFile sends up to budget bytes of a file.
+// flushFile sends up to budget bytes of a file, or has them fetched from the disk. A file that is not what its head has told of is not sent
+// to its end, and nothing makes up for that: its length is announced in every version of HTTP, so the client knows that the part is not
+// the whole.
 func (l *loop) flushFile(c *conn, s *segment, budget int) int {
 	if s.n == 0 {
 		l.fileSent(c, s)
 		return 0
 	}
-	want := int(min(s.n, int64(budget)))
-	n, err := c.transport.sendfile(c, int(s.file.Fd()), &s.off, want)
+	if changing, ok := s.file.(web.ChangingFile); ok && l.changed(changing) {
+		l.close(c, reasonFileChanged)
+		return 0
+	}
+	o := c.out
+	want := min(s.n, int64(budget))
+	if s.off < o.fetched {
+		want = min(want, o.fetched-s.off)
+	}
+	n, err := c.transport.sendfile(c, int(s.file.Fd()), &s.off, int(want))
 	switch {
+	case err == netcore.ErrUncached:
+		l.fetch(c, s)
+		return 0
 	case err == unix.EAGAIN:
 		c.unset(flagWritable)
+		o.fetched = 0 // it may be dropped again before the client has read what is before it
 		return 0
 	case err != nil:
 		l.writeFailed(c, err)
 		return 0
-	case n == 0: // the file has shrunk: the length that was promised cannot be kept
+	case n == 0: // the file has shrunk
 		l.close(c, reasonFileChanged)
 		return 0
 	}
@@ -211,12 +234,23 @@ func (l *loop) flushFile(c *conn, s *segment, budget int) int {
 	return n
 }
 
+// changed asks a file whether it has changed, and outlives a panic of its answer: what cannot tell is not sent.
+func (l *loop) changed(f web.ChangingFile) (changed bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.host.logLine(levelError, "a file panicked when it was asked whether it has changed", "panic", v, "stack", string(debug.Stack()))
+			changed = true
+		}
+	}()
+	return f.Changed()
+}
+
 func (l *loop) fileSent(c *conn, s *segment) {
 	l.releaseFile(s.file)
 	*s = segment{}
 	o := c.out
 	o.first++
-	o.sent = 0
+	o.sent, o.fetched = 0, 0
 	if o.first == len(o.segments) && len(o.tail) == 0 {
 		l.dropOutput(c)
 	}
@@ -226,6 +260,9 @@ func (l *loop) fileSent(c *conn, s *segment) {
 func (l *loop) dropOutput(c *conn) {
 	o := c.out
 	c.out = nil
+	if o.fetch != nil {
+		l.leaveFetch(o)
+	}
 	for i := o.first; i < len(o.segments); i++ {
 		s := &o.segments[i]
 		if s.file != nil {
@@ -237,7 +274,7 @@ func (l *loop) dropOutput(c *conn) {
 		*s = segment{}
 	}
 	o.segments = o.segments[:0]
-	o.first, o.sent = 0, 0
+	o.first, o.sent, o.fetched = 0, 0, 0
 	if o.tail != nil {
 		l.giveTail(o.tail)
 		o.tail = nil

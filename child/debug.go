@@ -81,7 +81,7 @@ func (l *loop) brokenConn(c *conn) string {
 		return "is not known to the poller"
 	case wants && c.interest&netcore.Readable == 0:
 		return "wants input and does not watch for it"
-	case c.out != nil && c.interest&netcore.Writable == 0:
+	case c.out != nil && c.out.fetch == nil && c.interest&netcore.Writable == 0:
 		return "has output and does not watch for room"
 	case c.phase != l.phaseOf(c):
 		return fmt.Sprintf("is in phase %d", l.phaseOf(c))

@@ -77,6 +77,7 @@ type loop struct {
 	choked     bool          // accepting pauses: connections or descriptors are at their limit
 	starved    []uint64      // tokens of connections whose pulled bodies wait for a place in a pool's queue
 	feeding    netcore.Timer // tries again for them
+	disk       disk
 	reserve    netcore.Reserve
 	// mostConnections is how many the limit of open files allows, whatever is configured; 0: not known.
 	mostConnections int
@@ -142,6 +143,7 @@ const (
 	eventReadLate                   // the deadline of a body has passed
 	eventWriteLate                  // the deadline of a response has passed
 	eventPushed                     // a handler has begun a push stream (ex), or somebody has pushed to one (no ex)
+	eventFetched                    // a worker has read a part of a file
 	eventCall                       // run call on the loop
 )
 
@@ -154,6 +156,7 @@ type event struct {
 	sequence uint32
 	ex       *exchange
 	pull     *pull
+	fetch    *diskFetch
 	answer   chan detached
 	call     func()
 }
@@ -171,6 +174,7 @@ func newLoop(poller netcore.Poller, h host) *loop {
 		host:    h,
 		life:    board.NewLife(),
 		moves:   handoff{answerBound: answerBound},
+		disk:    newDisk(),
 
 		drainBegins: make(chan struct{}),
 	}
@@ -412,6 +416,12 @@ func (l *loop) told(e *event) {
 			return
 		}
 		l.pulled(c, ex)
+	case eventFetched:
+		if e.fetch.orphan {
+			l.endFetch(e.fetch)
+			return
+		}
+		l.fetched(c, e.fetch)
 	case eventStreamed:
 		if c == nil || ex.orphan || ex.serial != e.serial || ex.sequence != e.sequence || ex.stream == nil {
 			return

@@ -11,7 +11,8 @@ type transport interface {
 	flush(c *conn, p []byte, more bool) (int, error)
 	// flushAll writes several pieces in one call.
 	flushAll(c *conn, pieces [][]byte) (int, error)
-	// sendfile writes n bytes of file from *offset on and advances it.
+	// sendfile writes at most n bytes of file from *offset on and advances it; 0 and no error is the end of the file. Beyond what
+	// c.out.fetched covers, netcore.ErrUncached says that it would have to wait for a disk.
 	sendfile(c *conn, file int, offset *int64, n int) (int, error)
 	// closeNotify tells the peer that nothing more will be sent.
 	closeNotify(c *conn) error
@@ -33,6 +34,9 @@ func (plain) flushAll(c *conn, pieces [][]byte) (int, error) {
 }
 
 func (plain) sendfile(c *conn, file int, offset *int64, n int) (int, error) {
+	if *offset < c.out.fetched {
+		return netcore.SendfileWaiting(int(c.fd), file, offset, n)
+	}
 	return netcore.Sendfile(int(c.fd), file, offset, n)
 }
 

@@ -183,7 +183,7 @@ func (l *loop) watch(c *conn) {
 	if l.wantsInput(c) {
 		want |= netcore.Readable
 	} // withdrawn only when an event comes while paused: most pauses are over before
-	if c.out != nil && !c.has(flagWritable) {
+	if c.out != nil && !c.has(flagWritable) && c.out.fetch == nil { // what waits for the disk does not wait for room
 		want |= netcore.Writable
 	} else {
 		want &^= netcore.Writable

@@ -1,6 +1,7 @@
 package netcore
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -102,27 +103,35 @@ func Writev(fd int, iov [][]byte) (int, error) {
 	}
 }
 
-// Sendfile copies at most n bytes of the file in, from *off on, to the socket out, and moves *off past what it has sent.
-// It returns 0 and nil at the end of the file, EAGAIN when the socket has no room.
+// ErrUncached says that a range of a file is not in the page cache as a whole, or that this cannot be known: to send it may wait for a disk.
+var ErrUncached = errors.New("not in the page cache")
+
+// Sendfile copies at most n bytes of the file in, from *off on, to the socket out, and moves *off past what it has sent. It returns 0 and
+// nil at the end of the file, EAGAIN when the socket has no room, and ErrUncached, having sent nothing, when it would have to wait for a
+// disk: then somebody else reads the range, and SendfileWaiting sends it.
 //
-// What is in the page cache is sent by a raw call: a sendfile of many pages takes longer than Go lets a system call take
-// before it moves the caller's work to another thread, although nothing waits. Only what may wait for the disk is an
-// ordinary call, of which Go's scheduler knows.
+// It is a raw call: a sendfile of many pages takes longer than Go lets a system call take before it moves the caller's work to another
+// thread, although nothing waits.
 func Sendfile(out, in int, off *int64, n int) (int, error) {
-	raw := cached(in, *off+int64(n)-1)
+	if !cached(in, *off, n) {
+		return 0, ErrUncached
+	}
 	for {
-		var (
-			sent int
-			err  error
-		)
-		if raw {
-			r, _, errno := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(out), uintptr(in), uintptr(unsafe.Pointer(off)), uintptr(n), 0, 0)
-			if sent = int(r); errno != 0 {
-				err = errno
-			}
-		} else {
-			sent, err = unix.Sendfile(out, in, off, n)
+		sent, _, errno := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(out), uintptr(in), uintptr(unsafe.Pointer(off)), uintptr(n), 0, 0)
+		switch errno {
+		case 0:
+			return int(sent), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
 		}
+	}
+}
+
+// SendfileWaiting is Sendfile that does not ask the page cache and may wait for a disk. It is an ordinary call, of which Go's scheduler knows.
+func SendfileWaiting(out, in int, off *int64, n int) (int, error) {
+	for {
+		sent, err := unix.Sendfile(out, in, off, n)
 		if err == nil {
 			return sent, nil
 		}
@@ -132,16 +141,42 @@ func Sendfile(out, in int, off *int64, n int) (int, error) {
 	}
 }
 
-// cached reports whether the byte at off of a file is in the page cache, by a read that may not wait (RWF_NOWAIT, preadv2(2)). Files are
-// read ahead in order, so where the last byte of a range is there, the rest is. Where it cannot be known the answer is no.
-func cached(file int, off int64) bool {
-	if unsafe.Sizeof(off) != unsafe.Sizeof(uintptr(0)) { // sendfile takes another off_t there
+// probeStep is how far apart the bytes are that tell whether a range is cached: the size of a read-ahead, as it is by default
+// (/sys/block/*/queue/read_ahead_kb). What the kernel reads and drops is mostly larger than a page, and a probe costs less than a hundredth
+// of sending so much.
+const probeStep = 128 << 10
+
+// cached reports whether the n bytes at off of a file can be read without waiting for a disk. It asks for its first byte, its last one,
+// and one in each probeStep, by reads that may not wait (RWF_NOWAIT, preadv2(2)). They see whether a page holds its content; cachestat(2)
+// also counts those that are still being read. Beyond the end of the file there is nothing to wait for. Where it cannot be known the
+// answer is no.
+func cached(file int, off int64, n int) bool {
+	if unsafe.Sizeof(off) != unsafe.Sizeof(uintptr(0)) { // sendfile and preadv2 take another off_t there
 		return false
 	}
-	var b [1]byte
-	vector := unix.Iovec{Base: &b[0], Len: 1}
-	n, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(file), uintptr(unsafe.Pointer(&vector)), 1, uintptr(off), 0, unix.RWF_NOWAIT)
-	return errno == 0 && n == 1
+	last := off + int64(n) - 1
+	for at := off; at <= last; {
+		var b [1]byte
+		vector := unix.Iovec{Base: &b[0], Len: 1}
+		got, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(file), uintptr(unsafe.Pointer(&vector)), 1, uintptr(at), 0, unix.RWF_NOWAIT)
+		switch {
+		case errno == unix.EOPNOTSUPP:
+			return inMemory(file)
+		case errno != 0:
+			return false
+		case got == 0 || at == last:
+			return true
+		}
+		at = min(at+probeStep, last)
+	}
+	return true
+}
+
+// inMemory reports whether a file has no disk behind it: tmpfs, whose files do not know RWF_NOWAIT. Only they, those of hugetlbfs and
+// memfds have seals to tell of (F_GET_SEALS, fcntl(2)). statfs(2) would tell too, but on a file system of the network it asks the server.
+func inMemory(file int) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_FCNTL, uintptr(file), unix.F_GET_SEALS, 0)
+	return errno == 0
 }
 
 // Recv is Read for a socket: recvfrom(2) takes a shorter way through the kernel than read(2) does.

@@ -5,9 +5,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -252,25 +254,209 @@ func BenchmarkWritev(b *testing.B) {
 	}
 }
 
-// A byte that was just written is in the page cache; one beyond the end, or of something that is no file, is not.
-func TestCached(t *testing.T) {
-	file, err := os.Create(filepath.Join(t.TempDir(), "f"))
+// tempFile is a file of n bytes that a disk has, under dir or else where tests keep theirs.
+func tempFile(t testing.TB, dir string, n int) *os.File {
+	t.Helper()
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	file, err := os.CreateTemp(dir, "tined-test-")
+	if err != nil {
+		t.Skipf("no file can be made there: %v", err)
+	}
+	t.Cleanup(func() {
+		_ = file.Close()
+		_ = os.Remove(file.Name())
+	})
+	if _, err := file.Write(bytes.Repeat([]byte("0123456789abcdef"), n/16+1)[:n]); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// evict takes a range of a file out of the page cache and brings the rest of it there. It skips the test where the file system does not do
+// that or cannot tell.
+func evict(t testing.TB, file *os.File, off, n int64) {
+	t.Helper()
+	fd := int(file.Fd())
+	probe := [][]byte{make([]byte, 1)}
+	if _, err := unix.Preadv2(fd, probe, off, unix.RWF_NOWAIT); err == unix.EOPNOTSUPP {
+		t.Skip("the file system does not know RWF_NOWAIT")
+	}
+	info, err := file.Stat()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	if _, err := file.Write(make([]byte, 10000)); err != nil {
-		t.Fatal(err)
-	}
-	_, err = unix.Preadv2(int(file.Fd()), [][]byte{make([]byte, 1)}, 0, unix.RWF_NOWAIT)
-	known := err != unix.EOPNOTSUPP // not every file system can tell
-	for off, want := range map[int64]bool{0: known, 9999: known, 10000: false} {
-		if got := cached(int(file.Fd()), off); got != want {
-			t.Errorf("cached(%d) = %v", off, got)
+	read := func(off, n int64) {
+		if _, err := io.Copy(io.Discard, io.NewSectionReader(file, off, n)); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if cached(-1, 0) {
+	advise := func(advice int) {
+		if err := unix.Fadvise(fd, 0, 0, advice); err != nil {
+			t.Skipf("posix_fadvise: %v", err)
+		}
+	}
+	read(0, info.Size())       // what an earlier probe has begun to read would stay
+	advise(unix.FADV_DONTNEED) // all of it: a part of a large folio would stay
+	advise(unix.FADV_RANDOM)   // nothing is read ahead
+	read(0, off)
+	read(off+n, info.Size()-off-n)
+	if _, err := unix.Preadv2(fd, probe, off+n/3, unix.RWF_NOWAIT); err != unix.EAGAIN { // it has that page read: no test asks for it alone
+		t.Skipf("the file system keeps what it is told to drop: %v", err)
+	}
+}
+
+// What was just written is in the page cache. Beyond the end there is nothing to wait for; of what is no file it is not known.
+func TestCached(t *testing.T) {
+	const size = 1 << 20
+	file := tempFile(t, "", size)
+	_, err := unix.Preadv2(int(file.Fd()), [][]byte{make([]byte, 1)}, 0, unix.RWF_NOWAIT)
+	known := err != unix.EOPNOTSUPP || inMemory(int(file.Fd())) // not every file system can tell
+	for _, r := range []struct {
+		off int64
+		n   int
+	}{{0, 1}, {0, size}, {size - 1, 1}, {1000, size}, {size, 10}, {5, 0}} {
+		if got := cached(int(file.Fd()), r.off, r.n); got != (known || r.n == 0) {
+			t.Errorf("cached(%d, %d) = %v", r.off, r.n, got)
+		}
+	}
+	if cached(-1, 0, 1) {
 		t.Error("cached(-1) is true")
 	}
-	wantNoAllocs(t, "cached", func() { cached(int(file.Fd()), 0) })
+	p := make([]int, 2)
+	if err := unix.Pipe(p); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = Close(p[0]), Close(p[1]) }()
+	if cached(p[0], 0, 1) {
+		t.Error("a pipe is cached")
+	}
+	wantNoAllocs(t, "cached", func() { cached(int(file.Fd()), 0, size) })
+}
+
+// A hole is found wherever it is in a range: at its ends, and in its middle; what does not touch it is there.
+func TestCachedSeesHoles(t *testing.T) {
+	const size, hole = 2 << 20, 256 << 10
+	for _, at := range []int64{0, 512 << 10, 1 << 20, size - hole} {
+		file := tempFile(t, "", size)
+		evict(t, file, at, hole)
+		fd := int(file.Fd())
+		for _, r := range []struct {
+			off int64
+			n   int
+		}{{0, size}, {max(0, at-700<<10), 700<<10 + 1}, {at, hole}, {at + 100, 1}, {at + hole - 1, 10}, {max(0, at-64<<10), 512 << 10}} {
+			if cached(fd, r.off, r.n) {
+				t.Errorf("a hole at %d: %d bytes at %d are cached", at, r.n, r.off)
+			}
+			evict(t, file, at, hole) // a probe may read ahead
+		}
+		if at > 0 && !cached(fd, 0, int(at)) || at == 0 && !cached(fd, hole, size-hole) {
+			t.Errorf("a hole at %d: what is beside it is not cached", at)
+		}
+	}
+}
+
+// What would wait for the disk is not sent until it has been read, or somebody is ready to wait.
+func TestSendfileOfWhatIsNotCached(t *testing.T) {
+	const size = 64 << 10
+	file := tempFile(t, "", size)
+	fd := int(file.Fd())
+	server, client := tcpPair(t)
+	read := make(chan int, 1)
+	go func() {
+		got, _ := io.ReadAll(client)
+		read <- len(got)
+	}()
+	send := func(f func(out, in int, off *int64, n int) (int, error)) (n int, off int64, err error) {
+		for err = error(unix.EAGAIN); err == unix.EAGAIN; {
+			waitFor(t, server, unix.POLLOUT)
+			n, err = f(server, fd, &off, size)
+		}
+		return n, off, err
+	}
+	evict(t, file, 0, size)
+	if n, off, err := send(Sendfile); n != 0 || off != 0 || err != ErrUncached {
+		t.Errorf("evicted: %d, %v, offset %d", n, err, off)
+	}
+	evict(t, file, 0, size)
+	if n, off, err := send(SendfileWaiting); n <= 0 || off != int64(n) || err != nil {
+		t.Errorf("waiting: %d, %v, offset %d", n, err, off)
+	}
+	if _, err := io.Copy(io.Discard, io.NewSectionReader(file, 0, size)); err != nil {
+		t.Fatal(err)
+	}
+	if n, off, err := send(Sendfile); n <= 0 || off != int64(n) || err != nil {
+		t.Errorf("read: %d, %v, offset %d", n, err, off)
+	}
+	if err := ShutdownWrite(server); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-read; n == 0 {
+		t.Error("nothing came")
+	}
+	if _, err := SendfileWaiting(server, fd, new(int64), 1); err != unix.EPIPE {
+		t.Errorf("after the shutdown: %v", err)
+	}
+}
+
+// The files of tmpfs do not know RWF_NOWAIT, and need not wait: they are sent at once.
+func TestSendfileOfTmpfs(t *testing.T) {
+	file := tempFile(t, "/dev/shm", 1000)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
+		t.Skipf("/dev/shm is no tmpfs: %#x, %v", fs.Type, err)
+	}
+	if !inMemory(int(file.Fd())) {
+		t.Error("a file of tmpfs is not in memory")
+	}
+	server, _ := tcpPair(t)
+	off := int64(0)
+	if n, err := Sendfile(server, int(file.Fd()), &off, 1000); n != 1000 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	other := tempFile(t, "", 10)
+	if err := unix.Fstatfs(int(other.Fd()), &fs); err == nil && fs.Type != unix.TMPFS_MAGIC && inMemory(int(other.Fd())) {
+		t.Errorf("a file of file system %#x is in memory", fs.Type)
+	}
+	if inMemory(-1) {
+		t.Error("no file is in memory")
+	}
+}
+
+// BenchmarkSendfile sends a cached range and drops what arrives: both in one thread.
+func BenchmarkSendfile(b *testing.B) {
+	for _, size := range []int{64 << 10, 512 << 10} {
+		b.Run(strconv.Itoa(size>>10)+"KiB", func(b *testing.B) {
+			file := tempFile(b, "", size)
+			in := int(file.Fd())
+			ours, client := tcpPair(b)
+			raw, err := client.SyscallConn()
+			if err != nil {
+				b.Fatal(err)
+			}
+			theirs := -1
+			_ = raw.Control(func(fd uintptr) { theirs = int(fd) })
+			drop := make([]byte, size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				for off := int64(0); off < int64(size); {
+					n, err := Sendfile(ours, in, &off, size-int(off))
+					if err != nil && err != unix.EAGAIN {
+						b.Fatal(err)
+					}
+					for n > 0 {
+						r, _, _ := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(theirs), uintptr(unsafe.Pointer(&drop[0])), uintptr(n), unix.MSG_TRUNC, 0, 0)
+						if int(r) > 0 {
+							n -= int(r)
+						}
+					}
+				}
+			}
+		})
+	}
 }
