@@ -24,7 +24,7 @@ HOSTILEFLAGS ?=
 LABFLAGS     ?=
 
 # The parts of make soak.
-SOAK ?= bench storm reload vote scale hang master kills upgrade handoff rollback assault hostile fuzz
+SOAK ?= bench storm reload vote scale hang master kills upgrade handoff rollback assault replace hostile fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help run build deps test race lint fuzz bench lab bars hostile soak deb rpm container release test-packages lint-packages check clean programs

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // Names of the servers, in the order in which each round asks them.
 const (
 	nginx = "nginx"
@@ -34,9 +36,14 @@ type Case struct {
 	Connections int
 	Pipeline    int  // requests that a connection asks at once, 0: 1
 	Close       bool // a new connection per request
-	PerByte     bool // CPU is counted per byte, not per request
-	// ToNginx is the bar against nginx: the ratio of CPU, or of throughput when AtLeast.
-	ToNginx Bar
+	PerByte     bool // CPU and speed are counted per byte, not per request
+	Status      int  // of every answer, 0: 200
+	// Files, if not 0, is how many distinct files in the folder Path are asked for at random.
+	Files int
+	// Of, if not 0, is the length in bytes of the file Path, of which ranges of Body bytes at random offsets are asked for.
+	Of int64
+	// ToNginx is the bar against nginx: the ratio of CPU, or of throughput when AtLeast. Also is another one.
+	ToNginx, Also Bar
 	// ToLimit is the bar for the ratio of CPU against the limit's, if its Value is not 0.
 	ToLimit Bar
 	// ToInline is the bar for the ratio of CPU against the same server's at plainPath. If its Value is not 0, only tined
@@ -48,6 +55,7 @@ const (
 	cpuRatio   = "CPU to nginx's"
 	limitRatio = "CPU to the limit's"
 	speedRatio = "req/s to nginx's"
+	bytesRatio = "bytes/s to nginx's"
 
 	inlineRatio = "CPU to the inline path's"
 )
@@ -67,16 +75,46 @@ var cases = []Case{
 	{Name: "file-64k", Path: "/64k.txt", Body: 64 << 10, Connections: 64,
 		ToNginx: Bar{What: cpuRatio, Value: 0.90}},
 	{Name: "file-10m", Path: "/10m.txt", Body: 10 << 20, Connections: 16, PerByte: true,
-		ToNginx: Bar{What: cpuRatio, Value: 1.05}},
+		ToNginx: Bar{What: bytesRatio, Value: 0.95, AtLeast: true}, Also: Bar{What: cpuRatio, Value: 1.05}},
+	{Name: "files-10000", Path: "/tree", Body: 4 << 10, Connections: 64, Files: 10_000,
+		ToNginx: Bar{What: cpuRatio, Value: 0.95}},
+	{Name: "range-16k", Path: "/1g.bin", Body: 16 << 10, Connections: 64, Of: 1 << 30, Status: 206,
+		ToNginx: Bar{What: cpuRatio, Value: 1}},
 	{Name: "new-connection", Path: plainPath, Body: 13, Connections: 64, Close: true,
 		ToNginx: Bar{What: cpuRatio, Value: 1.05}},
 }
 
-// files of the site, by the cases' paths.
-func files() map[string]int64 {
+// many reports that a case asks for more than one thing. The limit, which has one answer, takes no part in it.
+func (c Case) many() bool { return c.Files > 0 || c.Of > 0 }
+
+// treeFormat is a file's path in the folder of a case with many Files, for Go and for Lua: section, chapter and number.
+const treeFormat = "/%02d/%02d/%04d.txt"
+
+// Sections, and chapters of each: 10,000 files are 50 to a folder.
+const (
+	treeSections = 20
+	treeChapters = 10
+)
+
+// treePath is where file number i is.
+func treePath(i int) string {
+	return fmt.Sprintf(treeFormat, i%treeSections, i/treeSections%treeChapters, i)
+}
+
+// files of the site with their lengths, for those cases that are wanted. The others' are there when they are few and small: clients of
+// other measurements ask for them.
+func files(wanted func(name string) bool) map[string]int64 {
 	all := make(map[string]int64)
 	for _, c := range cases {
-		if c.Path != plainPath && c.Path != pooledPath {
+		switch {
+		case c.Path == plainPath || c.Path == pooledPath || c.many() && !wanted(c.Name):
+		case c.Of > 0:
+			all[c.Path] = c.Of
+		case c.Files > 0:
+			for i := range c.Files {
+				all[c.Path+treePath(i)] = c.Body
+			}
+		default:
 			all[c.Path] = c.Body
 		}
 	}

@@ -32,7 +32,7 @@ func (b *bench) start(c Case) ([]contender, error) {
 		if err := os.Chmod(folder, 0o755); err != nil {
 			return nil, err
 		}
-		site := rig.Site{Root: b.root, Children: 1, Deferred: b.deferred, Routes: pooledRoute}
+		site := rig.Site{Root: b.root, Children: 1, Deferred: b.deferred, Copied: b.copied, Routes: pooledRoute}
 		var s *rig.Server
 		switch name {
 		case nginx:
@@ -56,10 +56,9 @@ func (b *bench) start(c Case) ([]contender, error) {
 
 // servers are those of all that take part in a case.
 func (c Case) servers(all []string) []string {
-	if c.ToInline.Value == 0 {
-		return all
-	}
-	return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return name != tined })
+	return slices.DeleteFunc(slices.Clone(all), func(name string) bool {
+		return c.ToInline.Value != 0 && name != tined || c.many() && name == limit
+	})
 }
 
 func stop(servers []contender) {
@@ -71,8 +70,11 @@ func stop(servers []contender) {
 // compare runs a case: one round after the other, in each one server after the other.
 func (b *bench) compare(c Case) (*Result, error) {
 	script := filepath.Join(b.folder, c.Name+".lua")
-	if err := os.WriteFile(script, []byte(wrkScript(c.Pipeline)), 0o644); err != nil {
-		return nil, err
+	checked := filepath.Join(b.folder, c.Name+"-checked.lua")
+	for path, text := range map[string]string{script: wrkScript(c, false), checked: wrkScript(c, true)} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return nil, err
+		}
 	}
 	servers, err := b.start(c)
 	if err != nil {
@@ -83,7 +85,7 @@ func (b *bench) compare(c Case) (*Result, error) {
 	for _, s := range servers {
 		result.Figures = append(result.Figures, Figures{Server: s.name})
 		// Heaps, caches and the kernel's tables are what they will be.
-		if _, _, err := b.load(c, s, script, time.Second); err != nil {
+		if _, _, err := b.load(c, s, checked, time.Second); err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", c.Name, s.name, err)
 		}
 	}
@@ -96,6 +98,7 @@ func (b *bench) compare(c Case) (*Result, error) {
 			f := &result.Figures[i]
 			f.Rate = append(f.Rate, float64(load.Requests)/load.Duration.Seconds())
 			f.CPU = append(f.CPU, c.cost(load, cpu))
+			f.Bytes = append(f.Bytes, float64(load.Bytes)/load.Duration.Seconds())
 			last := Figures{Rate: f.Rate[round:], CPU: f.CPU[round:]}
 			if load.P99 > 0 { // wrk loses count of pipelined answers
 				last.P99 = []float64{micros(int64(load.P99))}
@@ -124,12 +127,18 @@ func (r *Result) decide(c Case) {
 		if of == nil || to == nil || bar.Value == 0 {
 			return Judged{}, false
 		}
+		if bar.AtLeast && r.PerByte {
+			return judge(of.Server, bar, stats.Paired(of.Bytes, to.Bytes)), true
+		}
 		if bar.AtLeast {
 			return judge(of.Server, bar, stats.Paired(of.Rate, to.Rate)), true
 		}
 		return judge(of.Server, bar, stats.Paired(of.CPU, to.CPU)), true
 	}
 	if j, ok := ratio(t, n, c.ToNginx); ok {
+		r.Bars = append(r.Bars, j)
+	}
+	if j, ok := ratio(t, n, c.Also); ok {
 		r.Bars = append(r.Bars, j)
 	}
 	if j, ok := ratio(t, l, c.ToLimit); ok {
@@ -141,7 +150,7 @@ func (r *Result) decide(c Case) {
 	if j, ok := ratio(l, n, c.ToNginx); ok {
 		r.Reference = append(r.Reference, j)
 	}
-	if c.ToNginx.AtLeast { // wrk may be slower than the server: CPU tells what that hides
+	if c.ToNginx.AtLeast && c.Also.Value == 0 { // wrk may be slower than the server: CPU tells what that hides
 		for _, f := range []*Figures{t, l} {
 			if j, ok := ratio(f, n, Bar{What: cpuRatio, Value: 1}); ok {
 				r.Reference = append(r.Reference, j)
@@ -183,6 +192,9 @@ func (b *bench) load(c Case, s contender, script string, d time.Duration) (Load,
 	report, err := parseWrk([]byte(output))
 	if err != nil {
 		return Load{}, 0, fmt.Errorf("%w: %s", err, s.Output())
+	}
+	if err := c.check(report); err != nil {
+		return Load{}, 0, err
 	}
 	if report.Requests == 0 && !c.PerByte {
 		return Load{}, 0, errors.New("no request was completed")

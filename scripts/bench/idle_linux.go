@@ -113,7 +113,7 @@ func ask(c net.Conn, path string, length *int) error {
 	if _, err := io.WriteString(c, request(path)); err != nil {
 		return err
 	}
-	buffer := make([]byte, 0, 1024)
+	buffer := make([]byte, 0, 4096)
 	for {
 		if whole, ok := answerLength(buffer); ok && len(buffer) >= whole {
 			if len(buffer) > whole {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -39,6 +40,7 @@ type bench struct {
 	settle   time.Duration // before memory is read
 	servers  []string
 	deferred bool
+	copied   bool              // nginx without sendfile
 	programs map[string]string // server to program
 	self     string            // this program
 	folder   string
@@ -49,7 +51,7 @@ type bench struct {
 }
 
 func main() {
-	client := map[string]func([]string) error{"hog": runHog, "open-loop": runOpenLoop, "sleepers": runSleepers}
+	client := map[string]func([]string) error{"hog": runHog, "open-loop": runOpenLoop, "sleepers": runSleepers, "readers": runReaders}
 	if len(os.Args) > 1 && client[os.Args[1]] != nil {
 		if err := client[os.Args[1]](os.Args[2:]); err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", os.Args[1], err)
@@ -68,12 +70,14 @@ func main() {
 func run() (code int, err error) {
 	rounds := flag.Int("rounds", minRounds, "rounds of every server in every case; fewer than 15 leave the bars open")
 	seconds := flag.Int("seconds", 3, "seconds of one server in one round")
-	pattern := flag.String("case", "", "run only the cases that match this expression (plaintext-64 … new-connection, idle-8000)")
+	pattern := flag.String("case", "", "run only the cases that match this expression (plaintext-64 … new-connection, idle-8000, blocked, slow-readers)")
 	fair := flag.Bool("fair", false, "the fairness bar too: the p99 of 64 connections beside one that does as much as it can")
 	blocked := flag.Bool("blocked", false, "the bar of blocked handlers too: the p99 of one route beside another whose handlers all sleep")
+	readers := flag.Bool("readers", false, "the bar of slow readers too: the p99 of a small file beside 500 clients that read a long one slowly")
 	file := flag.String("json", "", "write all figures of all rounds to this file")
 	servers := flag.String("servers", "nginx,tined,limit", "who takes part")
 	deferred := flag.Bool("deferred", false, "TCP_DEFER_ACCEPT on every server")
+	sendfile := flag.Bool("sendfile", true, "nginx's sendfile; without it small files are cheaper, and long ones dearer")
 	fail := flag.String("fail", failNever, "exit with 1 on: never, gross (a figure worse than twice its bar), missed (a missed bar)")
 	tinedProgram := flag.String("tined", "bin/tined", "tined's binary")
 	limitProgram := flag.String("limit", "bin/limit", "the limit's binary (scripts/limit)")
@@ -95,7 +99,7 @@ func run() (code int, err error) {
 
 	b := &bench{
 		rounds: *rounds, seconds: time.Duration(*seconds) * time.Second, settle: time.Duration(*seconds) * time.Second,
-		servers: strings.Split(*servers, ","), deferred: *deferred, crew: new(rig.Crew), verbose: !*quiet, twice: *fail == failGross,
+		servers: strings.Split(*servers, ","), deferred: *deferred, copied: !*sendfile, crew: new(rig.Crew), verbose: !*quiet, twice: *fail == failGross,
 		programs: map[string]string{nginx: *nginxProgram, tined: *tinedProgram, limit: *limitProgram, sleeper: *sleeperProgram},
 	}
 	if b.self, err = os.Executable(); err != nil {
@@ -120,11 +124,15 @@ func run() (code int, err error) {
 		<-interrupted
 		b.crew.End()
 	}()
-	if err := b.makeSite(); err != nil {
+	site := files(wanted.MatchString)
+	if *readers {
+		site[slowPath] = slowSize
+	}
+	if err := b.makeSite(site); err != nil {
 		return 1, err
 	}
 
-	results, err := b.all(wanted, *fair, *blocked)
+	results, err := b.all(wanted, *fair, *blocked, *readers)
 	table(os.Stdout, results)
 	if err != nil {
 		return 1, err
@@ -189,8 +197,11 @@ func (b *bench) look(blocked bool) error {
 	return nil
 }
 
-// makeSite writes the files that the servers serve.
-func (b *bench) makeSite() error {
+// longFile is the length in bytes from which a file is all holes: what matters of it is that its pages are in memory.
+const longFile = 16 << 20
+
+// makeSite writes the files that the servers serve, and reads the long ones once.
+func (b *bench) makeSite(all map[string]int64) error {
 	b.root = filepath.Join(b.folder, "www")
 	if err := os.Mkdir(b.root, 0o755); err != nil {
 		return err
@@ -198,17 +209,42 @@ func (b *bench) makeSite() error {
 	if err := os.Chmod(b.folder, 0o755); err != nil { // a server that has given up root reads it
 		return err
 	}
-	for path, size := range files() {
-		text := strings.Repeat(rig.Greeting+"\n", int(size)/len(rig.Greeting)+1)[:size]
-		if err := os.WriteFile(filepath.Join(b.root, path), []byte(text), 0o644); err != nil {
+	for path, size := range all {
+		name := filepath.Join(b.root, path)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		text := strings.Repeat(rig.Greeting+"\n", int(size%longFile)/len(rig.Greeting)+1)
+		if err := os.WriteFile(name, []byte(text[:size%longFile]), 0o644); err != nil {
+			return err
+		}
+		if size < longFile {
+			continue
+		}
+		if err := os.Truncate(name, size); err != nil {
+			return err
+		}
+		if err := readThrough(name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// readThrough brings a file into the page cache.
+func readThrough(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// io.Discard would read in pieces of 8 KiB.
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	return err
+}
+
 // all runs the cases that are wanted, and returns those that were finished.
-func (b *bench) all(wanted *regexp.Regexp, fair, blocked bool) ([]*Result, error) {
+func (b *bench) all(wanted *regexp.Regexp, fair, blocked, readers bool) ([]*Result, error) {
 	var results []*Result
 	add := func(run func() (*Result, error)) error {
 		r, err := run()
@@ -240,6 +276,11 @@ func (b *bench) all(wanted *regexp.Regexp, fair, blocked bool) ([]*Result, error
 	}
 	if blocked && wanted.MatchString(blockedCase) {
 		if err := add(b.blocked); err != nil {
+			return results, err
+		}
+	}
+	if readers && wanted.MatchString(readersCase) {
+		if err := add(b.slowReaders); err != nil {
 			return results, err
 		}
 	}

@@ -17,6 +17,7 @@ type Figures struct {
 	Server string    `json:"server"`
 	Rate   []float64 `json:"requestsPerSecond,omitempty"`
 	CPU    []float64 `json:"cpu,omitempty"` // µs per request, or s per GB
+	Bytes  []float64 `json:"bytesPerSecond,omitempty"`
 	P99    []float64 `json:"p99Micros,omitempty"`
 	Memory []float64 `json:"bytesPerConnection,omitempty"`
 	// Slope is the memory of the second half of the connections alone.

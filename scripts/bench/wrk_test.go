@@ -44,10 +44,65 @@ func TestParseWrkRefuses(t *testing.T) {
 }
 
 func TestWrkScript(t *testing.T) {
-	if s := wrkScript(0); strings.Contains(s, "request = function") || !strings.Contains(s, "done = function") {
-		t.Error(s)
+	for name, c := range map[string]struct {
+		of       Case
+		checked  bool
+		has, not []string
+	}{
+		"one":       {Case{}, false, []string{"done = function", "e.status"}, []string{"request = function", "response = function"}},
+		"pipelined": {Case{Pipeline: 16}, false, []string{"for i = 1, 16 do"}, nil},
+		"checked":   {Case{}, true, []string{"status ~= 200", `get("others")`}, []string{"e.status"}},
+		"tree": {Case{Files: 500}, false, []string{"0, 500 - 1", "\"" + treeFormat + "\", i % 20, math.floor(i / 20) % 10, i"},
+			nil},
+		"ranges": {Case{Of: 1000, Body: 16, Status: 206}, true, []string{"math.random(0, 984)", `"bytes=%d-%d", first, first + 15`, "status ~= 206"}, nil},
+	} {
+		s := wrkScript(c.of, c.checked)
+		for _, want := range c.has {
+			if !strings.Contains(s, want) {
+				t.Errorf("%s: no %q in %s", name, want, s)
+			}
+		}
+		for _, other := range c.not {
+			if strings.Contains(s, other) {
+				t.Errorf("%s: %q in %s", name, other, s)
+			}
+		}
 	}
-	if s := wrkScript(16); !strings.Contains(s, "for i = 1, 16 do") {
-		t.Error(s)
+}
+
+// Every file of a tree has a path of its own.
+func TestTree(t *testing.T) {
+	all := files(func(string) bool { return true })
+	for _, c := range cases {
+		n := 0
+		for path := range all {
+			if c.Files > 0 && strings.HasPrefix(path, c.Path+"/") {
+				n++
+			}
+		}
+		if n != c.Files {
+			t.Errorf("%s: %d files, want %d", c.Name, n, c.Files)
+		}
+	}
+	if len(files(func(string) bool { return false })) >= len(all) {
+		t.Error("the files of a case that is not wanted are there")
+	}
+}
+
+func TestCheckOfBytes(t *testing.T) {
+	c := Case{Body: 1000, Connections: 2}
+	for name, l := range map[string]struct {
+		Load
+		ok bool
+	}{
+		"heads and bodies":          {Load{Requests: 100, Bytes: 120_000}, true},
+		"and two under way":         {Load{Requests: 100, Bytes: 202_000}, true},
+		"bodies are missing":        {Load{Requests: 100, Bytes: 90_000}, false},
+		"far longer":                {Load{Requests: 100, Bytes: 1_000_000}, false},
+		"none whole, two under way": {Load{Requests: 0, Bytes: 1_500}, true},
+	} {
+		if err := c.check(l.Load); (err == nil) != l.ok {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -2,7 +2,7 @@
 // configurations change, the number of children changes, loops stand still. It starts the real server, real clients, and counts what the
 // clients lose, by kind.
 //
-//	storm [-scenario kill|reload|vote|scale|hang|master|upgrade|handoff|rollback|assault|load|all] [-link 50ms] [-json FILE] [sizes]
+//	storm [-scenario kill|reload|vote|scale|hang|master|upgrade|handoff|rollback|assault|replace|load|all] [-link 50ms] [-json FILE] [sizes]
 //
 //	kill     children die by SIGKILL, one after the other, while clients connect as fast as they can
 //	reload   the configuration changes under keep-alive clients, idle connections, downloads and a storm of connects
@@ -14,6 +14,7 @@
 //	handoff  one upgrade with very many idle connections on busy cores
 //	rollback upgrades to versions that are no good, and are taken back
 //	assault  masters and children, old and new, die by SIGKILL at any moment of an upgrade
+//	replace  files are replaced, overwritten, truncated and made again under clients that check every byte
 //	load     clients for a server that is there already, until SIGTERM; no part of all
 //
 // The clients are strict: nothing is tried a second time. A connection that a killed child had accepted is lost, and nobody can save it.
@@ -29,6 +30,9 @@
 //
 // Before each upgrade the configuration is another one, which only the next version reads, and so an answer names its version too. Each
 // version runs from a file of its own, by which its processes are known.
+//
+// In replace each line of a file says of which version it is, and the clients know when each version was the newest one. Which of the mixed
+// bodies are faults of the server, and which of the kernel's making, says jury.
 //
 // With -link the clients are at the other end of a link with a delay (scripts/internal/link), for loopback hides losses. A run in which
 // the link had to drop packets, or in which the clients were too slow, proves nothing about the bars: it says so, and does not fail.

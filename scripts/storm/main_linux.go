@@ -54,6 +54,8 @@ var scenarios = []scenario{
 			cases: "quits,errors,crash"}, (*trial).rollback},
 	{"assault", "processes die by SIGKILL at any moment of an upgrade",
 		sizes{children: 2, kills: 6, clients: 100, idle: 100, streams: 1, uploads: 1, rate: 100, canary: shortTrial, probation: shortTrial}, (*trial).assault},
+	{"replace", "files are replaced while they are served",
+		sizes{children: 2, clients: 32, streams: 16, rate: 1000, over: 8 * time.Second}, (*trial).replace},
 	{visit, "clients for a server that is there already", sizes{clients: 50, idle: 50, streams: 2, uploads: 2, rate: 100}, (*trial).load},
 }
 
@@ -96,9 +98,9 @@ func run() (failed bool, err error) {
 	flag.IntVar(&given.kills, "kills", 0, "kill: children to kill, one after the other; master: masters; assault: any")
 	flag.IntVar(&given.clients, "clients", 0, "kill: clients that connect at the same time; else keep-alive clients. load: negative for none, and so with the next four")
 	flag.IntVar(&given.idle, "idle", 0, "idle keep-alive connections")
-	flag.IntVar(&given.streams, "streams", 0, "downloads that take seconds")
+	flag.IntVar(&given.streams, "streams", 0, "downloads that take seconds; replace: slow clients")
 	flag.IntVar(&given.uploads, "uploads", 0, "uploads that take seconds")
-	flag.IntVar(&given.rate, "rate", 0, "connects a second")
+	flag.IntVar(&given.rate, "rate", 0, "connects a second; replace: files that are replaced by rename in a second")
 	flag.IntVar(&given.connects, "connects", 0, "scale: connects in all")
 	flag.IntVar(&given.reloads, "reloads", 0, "reload: reloads in all, an even number")
 	flag.IntVar(&given.cycles, "cycles", 0, "scale: times that the number of children falls and rises again")
@@ -108,12 +110,16 @@ func run() (failed bool, err error) {
 	flag.Uint64Var(&given.seed, "seed", 0, "assault: seed of the moments; 0: another one in each run")
 	flag.StringVar(&given.cases, "cases", "", "rollback: `all`, or some of "+caseNames())
 	flag.StringVar(&given.ways, "ways", "", "hang: some of spin,block,wedge,SIGSTOP")
-	flag.DurationVar(&given.over, "over", 0, "reload, kill: the time that all of them take together; master: how long the load goes on after each; load: its longest time, without a signal")
+	flag.DurationVar(&given.over, "over", 0, "reload, kill: the time that all of them take together; master: how long the load goes on after each; load: its longest time, without a signal; replace: how long")
+	seconds := flag.Int("seconds", 0, "replace: how long, in seconds: -over in short")
 	flag.StringVar(&given.address, "address", "127.0.0.1:80", "load: where the server listens")
 	flag.StringVar(&given.ask, "ask", "", "load: ask for this `PATH` too, where an answer of 500 is no failure")
 	flag.DurationVar(&given.link, "link", 0, "round trip of a link between clients and server; negative: loopback")
 	flag.BoolVar(&given.deferred, "deferred", false, "TCP_DEFER_ACCEPT on the listener")
 	flag.Parse()
+	if *seconds > 0 {
+		given.over = time.Duration(*seconds) * time.Second
+	}
 	var todo []scenario
 	for _, s := range scenarios {
 		for name := range strings.SplitSeq(*chosen, ",") {
@@ -122,7 +128,7 @@ func run() (failed bool, err error) {
 			}
 		}
 	}
-	if len(todo) == 0 || flag.NArg() > 0 || given.children == 1 || given.children < 0 || given.reloads%2 != 0 {
+	if len(todo) == 0 || flag.NArg() > 0 || given.children == 1 || given.children < 0 || given.reloads%2 != 0 || *seconds < 0 {
 		flag.Usage()
 		os.Exit(2)
 	}

@@ -64,4 +64,9 @@ func TestConfigs(t *testing.T) {
 			}
 		}
 	}
+	for copied, want := range map[bool]string{false: "sendfile on;", true: "sendfile off;"} {
+		if text := nginxConfig("127.0.0.1:8080", "/tmp/x", Site{Copied: copied}); !strings.Contains(text, want) {
+			t.Errorf("nginx: no %q in\n%s", want, text)
+		}
+	}
 }

@@ -27,6 +27,8 @@ type Site struct {
 	Children int
 	// Routes are further route blocks of tined's.
 	Routes string
+	// Copied turns nginx's sendfile off.
+	Copied bool
 }
 
 // Server is a running server.
@@ -81,9 +83,13 @@ func nginxConfig(address, folder string, site Site) string {
 	if site.Deferred {
 		deferred = " deferred"
 	}
+	sendfile := "on"
+	if site.Copied {
+		sendfile = "off"
+	}
 	return fmt.Sprintf(`daemon off;
 %[1]sworker_processes %[2]d;
-worker_rlimit_nofile 20000;
+worker_rlimit_nofile 65535;
 pid %[3]s/nginx.pid;
 error_log %[3]s/nginx-error.log error;
 events {
@@ -91,12 +97,12 @@ events {
 }
 http {
   access_log off;
-  sendfile on;
+  sendfile %[8]s;
   tcp_nopush on;
   tcp_nodelay on;
   keepalive_timeout 3600s;
   keepalive_requests 1000000000;
-  open_file_cache max=1000 inactive=3600s;
+  open_file_cache max=20000 inactive=3600s;
   open_file_cache_valid 3600s;
   default_type text/plain;
   client_body_temp_path %[3]s/client_body;
@@ -114,7 +120,7 @@ http {
     }
   }
 }
-`, user, max(site.Children, 1), folder, address, deferred, site.Root, Greeting)
+`, user, max(site.Children, 1), folder, address, deferred, site.Root, Greeting, sendfile)
 }
 
 // Tined starts tined.
