@@ -31,6 +31,9 @@ type Options struct {
 	Version string
 	// Path is the configuration file as the operator gave it; "": none.
 	Path string
+	// Sources gives the configuration in place of the file at Path: at the start, at each reload and for each plan. It may be called by any
+	// goroutine, and several at once. Diagnostics name the files as the sources do. nil: Path is read.
+	Sources func() (*configs.Sources, configs.Diagnostics)
 	// Schema is what modules and code routes add to the configuration. Children must have the same.
 	Schema *configs.Schema
 	// Control is the control socket's path; "": as configured, else the default.
@@ -47,6 +50,12 @@ type Options struct {
 	// that the calling process is the master.
 	Init    *os.File
 	Promote func(channel *os.File) error
+	// Announce makes the lines that are printed once the server serves, each with its newline, of the addresses that it listens on, with the
+	// ports that the kernel has chosen. The loop calls it, once. nil: one line with the URLs.
+	Announce func(addresses []configs.Address) string
+	// Foreground: the server is as long there as the terminal that it was started on. SIGINT and SIGHUP stop it as SIGTERM does: first
+	// what is in flight is finished, and the second one ends it at once. One that was ignored at the start, as by nohup(1), stays so.
+	Foreground bool
 	// Executable is the absolute path of what an upgrade executes if nobody names another: what this process was started by.
 	Executable string
 	// Stdout takes the start line and access logs, Stderr diagnostics and the log; nil is the
@@ -69,7 +78,7 @@ func Run(o Options) int {
 	}
 	o.supervisor = takeSupervisorEnv()
 	signals := make(chan os.Signal, 16)
-	defer catchSignals(signals)()
+	defer catchSignals(signals, o.Foreground)()
 	if err := o.begin(); err != nil {
 		fmt.Fprintf(o.Stderr, "%s: %v\n", o.Name, err)
 		return exitRefused

@@ -3,14 +3,15 @@ package master
 import (
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"go.uber.org/zap"
 )
 
 // catchSignals sends the signals that mean something to ch, and makes the others harmless. The
-// meanings are in docs/signals.md.
-func catchSignals(ch chan<- os.Signal) (release func()) {
+// meanings are in docs/signals.md. foreground: see Options.Foreground.
+func catchSignals(ch chan<- os.Signal, foreground bool) (release func()) {
 	// Ignored, and so in the children too: a log reader that goes away is an error of the write
 	// (FACTS 47), and a WINCH comes with every resize of a terminal.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGWINCH)
@@ -21,9 +22,15 @@ func catchSignals(ch chan<- os.Signal) (release func()) {
 	} else {
 		meant = append(meant, syscall.SIGTTIN, syscall.SIGTTOU)
 	}
+	if foreground {
+		meant = slices.DeleteFunc(meant, func(s os.Signal) bool { return ofTerminal(s) && signal.Ignored(s) })
+	}
 	signal.Notify(ch, meant...)
 	return func() { signal.Stop(ch) }
 }
+
+// ofTerminal reports whether a terminal sends the signal for its user: ^C, and when it is closed.
+func ofTerminal(s os.Signal) bool { return s == syscall.SIGINT || s == syscall.SIGHUP }
 
 // onTerminal reports whether a standard descriptor is a terminal.
 func onTerminal() bool {
@@ -32,6 +39,9 @@ func onTerminal() bool {
 
 // onSignal gives one signal its meaning.
 func (m *master) onSignal(s os.Signal) {
+	if m.o.Foreground && ofTerminal(s) {
+		s = syscall.SIGTERM
+	}
 	switch s {
 	case syscall.SIGTERM, syscall.SIGQUIT:
 		again := m.phase == stopping                   // the second one hurries

@@ -29,12 +29,15 @@ import (
 
 // resolve reads the configuration and resolves it. Without errors among the diagnostics it can be used. Any goroutine.
 func resolve(o Options) (*configs.Config, *configs.Sources, configs.Diagnostics) {
-	sources := new(configs.Sources)
-	if o.Path != "" {
-		var diagnostics configs.Diagnostics
-		if sources, diagnostics = configs.Read(o.Path); diagnostics.HasErrors() {
-			return nil, nil, diagnostics
-		}
+	sources, diagnostics := new(configs.Sources), configs.Diagnostics(nil)
+	switch {
+	case o.Sources != nil:
+		sources, diagnostics = o.Sources()
+	case o.Path != "":
+		sources, diagnostics = configs.Read(o.Path)
+	}
+	if diagnostics.HasErrors() {
+		return nil, nil, diagnostics
 	}
 	config, diagnostics := configs.Resolve(sources, o.Schema)
 	return config, sources, diagnostics
@@ -315,7 +318,7 @@ func (m *master) announce() {
 	}
 	m.phase = serving
 	m.tidyLater()
-	_, _ = fmt.Fprintln(m.sink.stdout, m.startLine(n))
+	_, _ = m.sink.stdout.Write([]byte(m.announcement(n)))
 	m.log.Info("serving", zap.String("version", m.o.Version), zap.Int("children", n), zap.Uint64("generation", m.generation))
 	m.emit(EventServing, nil, m.startLine(n))
 	m.tellReady()
@@ -325,6 +328,20 @@ func (m *master) announce() {
 	}
 	m.dismissRecalled()
 	m.nextReload()
+}
+
+// announcement is what is printed once the server serves, with the last newline.
+func (m *master) announcement(children int) string {
+	if m.o.Announce == nil {
+		return m.startLine(children) + "\n"
+	}
+	var addresses []configs.Address
+	for _, l := range m.shards.listeners {
+		if e := l.local; !l.leaving {
+			addresses = append(addresses, configs.Address{Network: e.Network, Addr: e.Addr, DualStack: e.DualStack, Path: e.Path})
+		}
+	}
+	return m.o.Announce(addresses)
 }
 
 func (m *master) startLine(children int) string {
@@ -339,7 +356,7 @@ func (m *master) startLine(children int) string {
 		count = "one process"
 	}
 	from := "without a configuration file"
-	if m.o.Path != "" {
+	if m.o.Sources == nil && m.o.Path != "" {
 		from = "configuration " + m.o.Path
 	}
 	version := strings.TrimSpace(m.o.Name + " " + m.o.Version)

@@ -237,16 +237,23 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 	_ = root.MarkPersistentFlagFilename("config", "hcl", "json") // it fails only for a flag that does not exist
 	version = root.Flags().Bool("version", false, "print the version, as the command version does")
 	test, signal = habitFlags(root)
+	serve := []*cobra.Command{a.runCommand(), a.checkCommand(), a.stopCommand(), a.initCommand()}
+	if len(a.program.Code) == 0 { // one with routes serves those: no folder may be published by a slip of the tongue
+		serve = append(serve, a.serveCommand())
+	}
 	for _, g := range []struct {
 		id, title string
 		commands  []*cobra.Command
 	}{
-		{groupServe, "Serve:", []*cobra.Command{a.runCommand(), a.checkCommand(), a.stopCommand()}},
+		{groupServe, "Serve:", serve},
 		{groupLook, "Look at what runs:", []*cobra.Command{a.statusCommand(), a.eventsCommand(), a.planCommand()}},
 		{groupChange, "Change what runs:", []*cobra.Command{
 			a.reloadCommand(), a.upgradeCommand(), a.rollbackCommand(), a.scaleCommand(), a.restartCommand(), a.balanceCommand(), a.workersCommand(), a.logLevelCommand(), a.reopenCommand(),
 		}},
-		{groupOther, "Other:", []*cobra.Command{a.versionCommand()}},
+		{groupOther, "Other:", []*cobra.Command{
+			a.hashPasswordCommand(), a.newTokenCommand(),
+			a.versionCommand(),
+		}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 		for _, cmd := range g.commands {
