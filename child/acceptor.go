@@ -37,11 +37,11 @@ type listener struct {
 // An entrance is what a generation says of a listener.
 type entrance struct {
 	name     string
-	index    int              // in the generation's routing table; negative: the generation does not have the listener
-	proxies  *configs.Proxies // the peers that are believed when they tell another client; nil: nobody
-	field    forwardedField   // that they tell it in
-	prefaces []preface        // of connections to come
-	guarded  bool             // connections of other peers are closed at once
+	index    int                // in the generation's routing table; negative: the generation does not have the listener
+	proxies  *configs.Addresses // the peers that are believed when they tell another client; nil: nobody
+	field    forwardedField     // that they tell it in
+	prefaces []preface          // of connections to come
+	guarded  bool               // connections of other peers are closed at once
 }
 
 // A shard is one listening socket that the master has lent.
@@ -304,7 +304,7 @@ func (l *loop) admit(fd int, peer netip.AddrPort, from *listener, r role) *conn 
 	c.flags = flagWritable | flagReadable
 	if r != roleSelf {
 		l.numbers.accepted++
-		if from.guarded && !from.proxies.Trusts(peer.Addr()) {
+		if from.guarded && !from.proxies.Contains(peer.Addr()) {
 			l.turnAway(c, reasonUntrusted, "a connection was closed: the listener has proxy_protocol, and the peer is not in trusted_proxies")
 			return c
 		}

@@ -48,17 +48,18 @@ func (c *conn) identify(r *web.Request) {
 			r.Scheme = schemeHTTPS
 		}
 		if e.hidden {
-			return // the peer is trusted, and what it relays is an unknown client's word
+			web.SetUnknownClient(r) // the peer is trusted, and what it relays is an unknown client's word
+			return
 		}
 	}
-	if trusted := c.listener.proxies; trusted != nil && trusted.Trusts(r.RemoteAddr.Addr()) {
+	if trusted := c.listener.proxies; trusted != nil && trusted.Contains(r.RemoteAddr.Addr()) {
 		web.SetRelayed(r)
 		c.listener.field.believe(r, trusted)
 	}
 }
 
 // believe takes what the fields of r tell, whose RemoteAddr is trusted.
-func (f forwardedField) believe(r *web.Request, trusted *configs.Proxies) {
+func (f forwardedField) believe(r *web.Request, trusted *configs.Addresses) {
 	var x, rfc trail
 	if f != forwardedRFC {
 		x = walk(&r.Header, fieldFor, trusted, r.RemoteAddr)
@@ -66,9 +67,12 @@ func (f forwardedField) believe(r *web.Request, trusted *configs.Proxies) {
 	if f != forwardedX {
 		rfc = walk(&r.Header, fieldForwarded, trusted, r.RemoteAddr)
 	}
+	if x.found && x.hops == 0 || rfc.found && rfc.hops == 0 {
+		web.SetUnknownClient(r) // "unknown", or nothing that could be read
+	}
 	switch {
 	case x.found && rfc.found && x.client.Addr() != rfc.client.Addr():
-		return // a proxy that writes one of them has passed the other as its client sent it: which one cannot be told
+		web.SetUnknownClient(r) // a proxy that writes one of them has passed the other as its client sent it: which one cannot be told
 	case rfc.found:
 		r.RemoteAddr = rfc.client
 		if rfc.scheme != "" && (!x.found || rfc.scheme == schemeAt(&r.Header, max(1, x.hops))) { // else it may be the client's word
@@ -94,7 +98,7 @@ type trail struct {
 
 // walk follows the field called name from peer, which is trusted, to the first client that is not. It stops before an element that
 // names no address.
-func walk(h *web.Header, name string, trusted *configs.Proxies, peer netip.AddrPort) trail {
+func walk(h *web.Header, name string, trusted *configs.Addresses, peer netip.AddrPort) trail {
 	t := trail{client: peer}
 	for i := h.Len() - 1; i >= 0; i-- {
 		line := h.At(i)
@@ -122,7 +126,7 @@ func walk(h *web.Header, name string, trusted *configs.Proxies, peer netip.AddrP
 				return t
 			}
 			t.client = client
-			if t.hops++; !trusted.Trusts(client.Addr()) {
+			if t.hops++; !trusted.Contains(client.Addr()) {
 				return t
 			}
 		}

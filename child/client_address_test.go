@@ -12,8 +12,8 @@ import (
 )
 
 // trusting are the proxies of the tests: 10.0.0.0/8, 2001:db8:1::/48 and, on request, the peers of unix sockets.
-func trusting(unix bool) *configs.Proxies {
-	return &configs.Proxies{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48")}, Unix: unix}
+func trusting(unix bool) *configs.Addresses {
+	return &configs.Addresses{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48")}, Unix: unix}
 }
 
 // request makes a request from peer ("": a unix socket) with "Name: value" field lines.
@@ -146,6 +146,29 @@ func check(t *testing.T, field forwardedField, peer string, lines []string, clie
 	}
 }
 
+// Where the proxy's word is not taken, its address is not the client's.
+func TestUnknownClient(t *testing.T) {
+	for _, c := range []struct {
+		lines   []string
+		unknown bool
+	}{
+		{nil, false},
+		{[]string{"X-Forwarded-For: 192.0.2.1"}, false},
+		{[]string{"X-Forwarded-For: 10.0.0.4"}, false},
+		{[]string{"X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1"}, false},
+		{[]string{"X-Forwarded-For: 192.0.2.1", "Forwarded: for=127.0.0.1"}, true},
+		{[]string{"X-Forwarded-For: garbage"}, true},
+		{[]string{"Forwarded: for=unknown"}, true},
+		{[]string{"Forwarded: for=_hidden"}, true},
+	} {
+		r := requestFrom("10.0.0.1:4000", c.lines...)
+		forwardedAuto.believe(r, trusting(false))
+		if got := web.UnknownClient(r); got != c.unknown {
+			t.Errorf("%q: unknown %t, the client is %s", c.lines, got, r.RemoteAddr)
+		}
+	}
+}
+
 func TestParseNode(t *testing.T) {
 	for text, want := range map[string]string{
 		"1.2.3.4": "1.2.3.4:0", "1.2.3.4:5": "1.2.3.4:5", "1.2.3.4:65535": "1.2.3.4:65535", "1.2.3.4:_x": "1.2.3.4:0",
@@ -215,7 +238,7 @@ func FuzzClientAddress(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, left, node string) {
 		client, ok := parseNode(node)
-		if trusted := trusting(false); !ok || trusted.Trusts(client.Addr()) || strings.ContainsAny(node, "\",;\\ \t") {
+		if trusted := trusting(false); !ok || trusted.Contains(client.Addr()) || strings.ContainsAny(node, "\",;\\ \t") {
 			return
 		}
 		peer := netip.MustParseAddrPort("10.0.0.1:1")

@@ -88,7 +88,7 @@ func (g *generation) rest() {
 // entranceFor makes the entrance of listener number i.
 func entranceFor(l *configs.Listener, i int, field string) entrance {
 	e := entrance{name: l.Name, index: i, field: forwardedFields[field]}
-	if !l.TrustedProxies.Nobody() {
+	if !l.TrustedProxies.Empty() {
 		e.proxies = &l.TrustedProxies
 	}
 	if l.ProxyProtocol {

@@ -458,7 +458,7 @@ func TestReloadChangesProxies(t *testing.T) {
 	plain := tc.dial()
 	plain.send(getWho)
 	plain.wantBody("http " + plain.LocalAddr().String())
-	reload(&configs.Listener{Name: "main", ProxyProtocol: true, TrustedProxies: configs.Proxies{Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
+	reload(&configs.Listener{Name: "main", ProxyProtocol: true, TrustedProxies: configs.Addresses{Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
 	plain.send(getWho)
 	plain.wantBody("http " + plain.LocalAddr().String())
 	again := tc.dial()

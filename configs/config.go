@@ -34,7 +34,7 @@ type Config struct {
 	Upgrade Upgrade
 
 	// TrustedProxies hold where a listener does not say otherwise.
-	TrustedProxies Proxies
+	TrustedProxies Addresses
 	// ForwardedField is the field that trusted proxies tell the client in:
 	// "auto", "X-Forwarded-For" or "Forwarded".
 	ForwardedField string
@@ -91,7 +91,7 @@ type Listener struct {
 	Backlog  int         // 0: as long as the kernel allows
 	Mode     fs.FileMode // of a unix socket
 
-	TrustedProxies Proxies
+	TrustedProxies Addresses
 	ProxyProtocol  bool // every connection begins with a PROXY header; its peer must be trusted
 	Pos            Position
 }

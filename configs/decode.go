@@ -63,6 +63,8 @@ func (d *decoder) block(node *bodyNode, spec *BlockSpec, labels []string, pos Po
 			at := b.pos
 			if spec.block(p.At) != nil && b.Block(p.At) != nil {
 				at = b.Block(p.At).pos
+			} else if p.At != "" && p.Item > 0 {
+				at = b.itemPos(p.At, p.Item-1)
 			} else if p.At != "" {
 				at = b.Pos(p.At)
 			}

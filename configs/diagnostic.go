@@ -128,7 +128,10 @@ func (ds Diagnostics) Err() error {
 type Problem struct {
 	// At names the attribute that is wrong, or the inner block, the first of
 	// that name; "" is the block itself.
-	At      string
+	At string
+	// Item is the number of the item of the list At that is wrong, from 1; 0:
+	// the whole.
+	Item    int
 	Message string
 	Cure    string
 	// Column says where in a text the mistake is: the byte, from 1; 0 is

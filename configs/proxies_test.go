@@ -18,22 +18,22 @@ func TestProxiesTrust(t *testing.T) {
 		"192.0.2.7": true, "192.0.2.6": false, "192.0.2.8": false, "172.16.0.1": true, "172.32.0.0": false, "127.0.0.1": false,
 		"::1": true, "::": false, "::2": false, "2001:db8:ffff::": true, "2001:db9::": false, "fdff::1": true, "fe00::": false,
 	} {
-		if got := p.Trusts(netip.MustParseAddr(address)); got != want {
+		if got := p.Contains(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: %v", address, got)
 		}
 	}
-	if p.Trusts(netip.Addr{}) {
+	if p.Contains(netip.Addr{}) {
 		t.Error("the peers of unix sockets are trusted without \"unix\"")
 	}
-	if !(&Proxies{Unix: true}).Trusts(netip.Addr{}) || (&Proxies{Unix: true}).Trusts(netip.MustParseAddr("127.0.0.1")) {
+	if !(&Addresses{Unix: true}).Contains(netip.Addr{}) || (&Addresses{Unix: true}).Contains(netip.MustParseAddr("127.0.0.1")) {
 		t.Error(`"unix" does not stand for the peers of unix sockets alone`)
 	}
-	if !new(Proxies).Nobody() || p.Nobody() || (&Proxies{Unix: true}).Nobody() {
-		t.Error("Nobody")
+	if !new(Addresses).Empty() || p.Empty() || (&Addresses{Unix: true}).Empty() {
+		t.Error("Empty")
 	}
 }
 
-// Whatever the prefixes are, and however they overlap, Trusts finds what a look
+// Whatever the prefixes are, and however they overlap, Contains finds what a look
 // at each of them finds.
 func TestProxiesTrustIsAnySearch(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
@@ -45,7 +45,7 @@ func TestProxiesTrustIsAnySearch(t *testing.T) {
 		return netip.AddrFrom4(a)
 	}
 	for range 500 {
-		var p Proxies
+		var p Addresses
 		for range random.IntN(6) {
 			a := address()
 			p.Prefixes = append(p.Prefixes, netip.PrefixFrom(a, a.BitLen()-random.IntN(25)).Masked())
@@ -54,7 +54,7 @@ func TestProxiesTrustIsAnySearch(t *testing.T) {
 		p.normalize()
 		for range 20 {
 			a := address()
-			if want := slices.ContainsFunc(all, func(prefix netip.Prefix) bool { return prefix.Contains(a) }); p.Trusts(a) != want {
+			if want := slices.ContainsFunc(all, func(prefix netip.Prefix) bool { return prefix.Contains(a) }); p.Contains(a) != want {
 				t.Fatalf("%v in %v: %v", a, all, !want)
 			}
 		}

@@ -315,7 +315,7 @@ func (r *resolver) name(b *Block) {
 	}
 }
 
-func (r *resolver) listener(b, top *Block, trusted Proxies) {
+func (r *resolver) listener(b, top *Block, trusted Addresses) {
 	r.name(b)
 	r.known[b.Label(0)] = true
 	if r.broken[b] || !b.Has("address") {

@@ -1,24 +1,20 @@
 package access
 
 import (
-	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/configs"
 )
 
-func setOfAddresses(t testing.TB, items ...string) *addresses {
+func setOfAddresses(t testing.TB, items ...string) *configs.Addresses {
 	t.Helper()
-	s := new(addresses)
-	for _, item := range items {
-		if p := s.add(item); p != nil {
-			t.Fatal(p)
-		}
+	set, problems := configs.ParseAddresses(items)
+	if len(problems) > 0 {
+		t.Fatal(problems)
 	}
-	s.normalize()
-	return s
+	return &set
 }
 
 func TestFrom(t *testing.T) {
@@ -42,12 +38,12 @@ func TestFrom(t *testing.T) {
 	} {
 		s := setOfAddresses(t, strings.Fields(c.from)...)
 		for _, addr := range c.in {
-			if !s.contain(request(addr)) {
+			if !fromOne(s, request(addr)) {
 				t.Errorf("%s: %q is not in", c.from, addr)
 			}
 		}
 		for _, addr := range c.out {
-			if s.contain(request(addr)) {
+			if fromOne(s, request(addr)) {
 				t.Errorf("%s: %q is in", c.from, addr)
 			}
 		}
@@ -58,27 +54,14 @@ func TestFrom(t *testing.T) {
 func TestFromBehindProxies(t *testing.T) {
 	s := setOfAddresses(t, "loopback", "unix")
 	for _, addr := range []string{"127.0.0.1", ""} {
-		for _, c := range []struct {
-			relayed bool
-			fields  []string
-			want    bool
-		}{
-			{true, nil, true}, // who sends no such field speaks for itself
-			{true, []string{"X-Forwarded-For"}, false},
-			{true, []string{"forwarded"}, false},
-			{true, []string{"X-Forwarded-For", "Forwarded"}, false},
-			{false, []string{"X-Forwarded-For", "Forwarded"}, true}, // nobody is believed here
-		} {
-			r := request(addr)
-			for _, name := range c.fields {
-				r.Header.Add(name, "198.51.100.1")
-			}
-			if c.relayed {
-				web.SetRelayed(r)
-			}
-			if got := s.contain(r); got != c.want {
-				t.Errorf("%q, relayed %v, %q: %v", addr, c.relayed, c.fields, got)
-			}
+		r := request(addr)
+		web.SetRelayed(r)
+		if !fromOne(s, r) {
+			t.Errorf("%q: a proxy that speaks for itself is not in", addr)
+		}
+		web.SetUnknownClient(r)
+		if fromOne(s, r) {
+			t.Errorf("%q: nobody knows the client, and it is in", addr)
 		}
 	}
 }
@@ -94,7 +77,7 @@ func TestFromRefuses(t *testing.T) {
 		"192.0.2.7:80":          `write "192.0.2.7", without port and brackets`,
 		"[2001:db8::1]":         `write "2001:db8::1", without port`,
 		"localhost":             `write "loopback"`,
-		"all":                   "leave from out",
+		"all":                   `write "0.0.0.0/0" and "::/0"`,
 		"::ffff:10.0.0.0/80":    `write "::/80" for all of it`,
 		"example.org":           "a word",
 		"Unix":                  "a word",
@@ -102,34 +85,8 @@ func TestFromRefuses(t *testing.T) {
 		" 10.0.0.0/8":           "neither an address nor a prefix",
 		"10.0.0.0/8, 9.0.0.0/8": "neither an address nor a prefix",
 	} {
-		if p := new(addresses).add(item); p == nil || !strings.Contains(p.Error(), want) {
+		if _, p := configs.ParseAddresses([]string{item}); len(p) != 1 || p[0].Item != 1 || !strings.Contains(p[0].Error(), want) {
 			t.Errorf("%q: %v, want %q", item, p, want)
 		}
 	}
-}
-
-// The set says what its prefixes say one by one.
-func FuzzFrom(f *testing.F) {
-	f.Add("10.0.0.0/8 10.1.0.0/16 private", []byte{10, 0, 0, 1})
-	f.Add("::/0 0.0.0.0/0 unix", []byte{})
-	f.Add("fe80::/10 ::ffff:10.0.0.0/104", []byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x0a\x00\x00\x01"))
-	f.Fuzz(func(t *testing.T, text string, addr []byte) {
-		var s addresses
-		for item := range strings.FieldsSeq(text) {
-			if p := s.add(item); p != nil && (p.Message == "" || p.Cure == "") {
-				t.Fatalf("%q: %+v", item, p)
-			}
-		}
-		all := slices.Clone(s.prefixes)
-		s.normalize()
-		a, ok := netip.AddrFromSlice(addr)
-		r := &web.Request{}
-		if ok {
-			r.RemoteAddr = netip.AddrPortFrom(a, 1)
-		}
-		want := !ok && s.unix || ok && slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
-		if got := s.contain(r); got != want {
-			t.Fatalf("%q, %v: %v", text, a, got)
-		}
-	})
 }

@@ -56,11 +56,10 @@ func (o *Options) problems() []configs.Problem {
 	if o.From != nil && len(o.From) == 0 {
 		add("from", "from is empty: no address would be let in", "name addresses, or leave it out for any")
 	}
-	var set addresses
-	for _, item := range o.From {
-		if p := set.add(item); p != nil {
-			add("from", "from: "+p.Message, p.Cure)
-		}
+	_, wrong := configs.ParseAddresses(o.From)
+	for _, p := range wrong {
+		p.At, p.Message = "from", "from: "+p.Message
+		found = append(found, p)
 	}
 	if o.Users != nil && len(o.Users) == 0 {
 		add("users", "users is empty: nobody could log in", "add a user, or leave it out")
@@ -83,6 +82,7 @@ func (o *Options) problems() []configs.Problem {
 	for i, text := range o.Tokens {
 		if _, p := parseToken(text); p != nil {
 			add("tokens", fmt.Sprintf("tokens: item %d %s", i+1, p.Message), p.Cure)
+			found[len(found)-1].Item = i + 1
 		}
 	}
 	credentials := o.Users != nil || o.UsersFile != "" || o.Tokens != nil

@@ -62,7 +62,7 @@ func TestCheck(t *testing.T) {
 		want  []string
 	}{
 		{"from = []", []string{"t.hcl:3:8: from is empty"}},
-		{`from = ["10.0.0.1/8", "private", "fe80::1%lo"]`, []string{`t.hcl:3:8: from: "10.0.0.1/8" names an address inside`, `t.hcl:3:8: from: "fe80::1%lo" is neither`}},
+		{`from = ["10.0.0.1/8", "private", "fe80::1%lo"]`, []string{`t.hcl:3:9: from: "10.0.0.1/8" names an address inside`, `t.hcl:3:34: from: "fe80::1%lo" is neither`}},
 		{"users = {}", []string{"t.hcl:3:9: users is empty"}},
 		{
 			"\n" + `users = { "anna" = "plain", "a:b" = "` + hashOfSecret + `", "" = "x", "zoe" = "$apr1$lFOYPTwI$6Zv2Vd0sYw5kqcFzmxVJX1" }`,

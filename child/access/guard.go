@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/configs"
 )
 
 // Options are the rules of a Guard. At least one of From, Users, UsersFile and Tokens must be given: without a rule nobody is let in by
@@ -69,8 +70,8 @@ func (a Answer) String() string {
 
 // A Guard judges requests by its rules. It is immutable; any number of goroutines may use it.
 type Guard struct {
-	from        *addresses // nil: any address
-	credentials bool       // users or tokens are given, so a challenge makes sense
+	from        *configs.Addresses // nil: any address
+	credentials bool               // users or tokens are given, so a challenge makes sense
 	any         bool
 	accounts    accounts
 	tokens      [][sha256.Size]byte
@@ -90,11 +91,8 @@ func newGuard(o Options, p *proofs) (*Guard, error) {
 	}
 	g := &Guard{any: o.Any, proofs: p, credentials: o.Users != nil || o.UsersFile != "" || o.Tokens != nil}
 	if o.From != nil {
-		g.from = new(addresses)
-		for _, item := range o.From {
-			g.from.add(item) // known to be right
-		}
-		g.from.normalize()
+		from, _ := configs.ParseAddresses(o.From) // known to be right
+		g.from = &from
 	}
 	users := make(map[string]string, len(o.Users))
 	for name, text := range o.Users {
@@ -158,7 +156,7 @@ func (g *Guard) Judge(r *web.Request) Answer {
 
 // judge says what can be said without hashing. With Undecided comes the claim to prove; its password lies in room.
 func (g *Guard) judge(r *web.Request, room *decoded) (Answer, claim) {
-	inside := g.from == nil || g.from.contain(r)
+	inside := g.from == nil || fromOne(g.from, r)
 	switch {
 	case !g.credentials && inside, g.credentials && g.any && g.from != nil && inside:
 		return Granted, claim{}

@@ -139,6 +139,13 @@ func SetPattern(r *Request, p *Pattern) { r.pattern = p }
 // SetRelayed says that a trusted proxy has sent r. One that only passes bytes on, behind a PROXY header, has not.
 func SetRelayed(r *Request) { r.relayed = true }
 
+// SetUnknownClient says that RemoteAddr is a proxy's: what it tells of the client contradicts itself, or is hidden.
+func SetUnknownClient(r *Request) { r.unknown = true }
+
+// UnknownClient reports whether RemoteAddr is that of a trusted proxy, since the client's is not known: a rule for addresses must not take
+// the one for the other.
+func UnknownClient(r *Request) bool { return r.unknown }
+
 // Relayed reports whether a trusted proxy has sent r, so that what proxies write into the header is its word and not the client's.
 func Relayed(r *Request) bool { return r.relayed }
 

@@ -42,13 +42,14 @@ type Request struct {
 	engine  Engine
 	byPart  bool // MultipartReader has the content
 	relayed bool // a trusted proxy has sent it
+	unknown bool // by whom it was sent to the proxy is not known
 }
 
 // forget empties what is made on demand.
 func (r *Request) forget() {
 	r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
 	r.pattern, r.query, r.ctx = nil, nil, nil
-	r.byPart, r.relayed = false, false
+	r.byPart, r.relayed, r.unknown = false, false, false
 }
 
 // PathValue returns the value of the wildcard called name in the pattern that matched, percent-decoded, or "".

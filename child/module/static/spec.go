@@ -101,20 +101,20 @@ var written = []string{"Accept-Ranges", "Content-Encoding", "Content-Range", "Co
 
 func check(b *configs.Block) []configs.Problem {
 	problems := checkFields(b)
-	for _, name := range b.Strings("index") {
+	for i, name := range b.Strings("index") {
 		if !validName(name) || strings.Contains(name, "/") {
-			problems = append(problems, configs.Problem{At: "index", Message: fmt.Sprintf("%q is no name of a file in a directory", name),
+			problems = append(problems, configs.Problem{At: "index", Item: i + 1, Message: fmt.Sprintf("%q is no name of a file in a directory", name),
 				Cure: `write names such as "index.html"`})
 		}
 	}
-	for _, candidate := range b.Strings("try") {
+	for i, candidate := range b.Strings("try") {
 		if rest, ok := strings.CutPrefix(candidate, pathWord); ok && !strings.ContainsAny(rest, "{}\x00") && (rest == "/" || !strings.Contains(rest, "/")) {
 			continue
 		}
 		if rest, ok := strings.CutPrefix(candidate, "/"); ok && !strings.Contains(rest, "{") && (rest == "" || validName(strings.TrimSuffix(rest, "/"))) {
 			continue
 		}
-		problems = append(problems, configs.Problem{At: "try", Message: fmt.Sprintf("%q is nothing to try", candidate),
+		problems = append(problems, configs.Problem{At: "try", Item: i + 1, Message: fmt.Sprintf("%q is nothing to try", candidate),
 			Cure: `write "{path}", "{path}/", "{path}.html", or a file such as "/index.html"`})
 	}
 	types := b.StringMap("types")
@@ -175,9 +175,9 @@ func validName(name string) bool {
 }
 
 func checkGlobs(at string, patterns ...string) (problems []configs.Problem) {
-	for _, pattern := range patterns {
+	for i, pattern := range patterns {
 		if _, err := parseGlob(pattern); err != nil {
-			problems = append(problems, configs.Problem{At: at, Message: fmt.Sprintf("the pattern %q: %v", pattern, err),
+			problems = append(problems, configs.Problem{At: at, Item: i + 1, Message: fmt.Sprintf("the pattern %q: %v", pattern, err),
 				Cure: `write for example "*.html" or "/private/**"`})
 		}
 	}
@@ -212,9 +212,9 @@ func checkAccess(b *configs.Block) []configs.Problem {
 	if len(b.Strings("paths")) == 0 {
 		problems = append(problems, configs.Problem{At: "paths", Message: "an access block without paths is for nothing", Cure: `leave paths out to mean all`})
 	}
-	for _, method := range b.Strings("methods") {
+	for i, method := range b.Strings("methods") {
 		if !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}, method) {
-			problems = append(problems, configs.Problem{At: "methods", Message: fmt.Sprintf("static knows no method %q", method),
+			problems = append(problems, configs.Problem{At: "methods", Item: i + 1, Message: fmt.Sprintf("static knows no method %q", method),
 				Cure: "the methods are GET, HEAD, PUT, DELETE"})
 		}
 	}
