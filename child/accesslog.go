@@ -76,6 +76,7 @@ type accessLog struct {
 	site   string
 	child  int
 	json   bool
+	common bool // without referrer and user agent
 	writer *logWriter
 	close  func() // gives the writer back; nil: nothing to do
 	batch  []byte
@@ -242,6 +243,10 @@ func (a *accessLog) line(k keptFields, second int64, status int, sent, took int6
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
 	b = strconv.AppendInt(b, sent, 10)
+	if a.common {
+		a.batch = append(b, '\n')
+		return
+	}
 	b = appendOrDash(append(b, ` "`...), k.referer)
 	b = appendOrDash(append(b, `" "`...), k.agent)
 	a.batch = append(b, "\"\n"...)

@@ -43,6 +43,11 @@ func TestAccessLogEscapes(t *testing.T) {
 			if !strings.HasPrefix(line, "192.0.2.1 - - [") || !strings.Contains(line, want) {
 				t.Errorf("%s does not have %s", line, want)
 			}
+			common := &accessLog{common: true, writer: idleWriter(t)}
+			common.line(kept, 1700000000, 200, 1234, 1_500_000, reasonClientGone)
+			if whole, _, _ := strings.Cut(line, " 1234 "); string(common.batch) != whole+" 1234\n" {
+				t.Errorf("common: %q", common.batch)
+			}
 			continue
 		}
 		var fields map[string]any

@@ -207,7 +207,7 @@ func (ch *child) accessLog(site string, c *configs.AccessLog) (*accessLog, error
 		return nil, err
 	}
 	return &accessLog{
-		site: site, child: ch.index, json: c.Format == "json", writer: writer,
+		site: site, child: ch.index, json: c.Format == "json", common: c.Format == "common", writer: writer,
 		close: func() { ch.logs.leave(c.File, writer) },
 	}, nil
 }

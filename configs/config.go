@@ -118,7 +118,7 @@ type Site struct {
 
 // AccessLog says how and where a site logs its requests.
 type AccessLog struct {
-	Format string // "combined" or "json"
+	Format string // "combined", "common" or "json"
 	File   string // "stdout" or a path
 }
 

@@ -254,7 +254,7 @@ func siteSpec(schema *Schema) BlockSpec {
 				Name: "access_log",
 				Doc:  "a log line per request",
 				Attributes: []Attribute{
-					{Name: "format", Type: String, Default: "combined", OneOf: []string{"combined", "json"}, Doc: "the form of a line"},
+					{Name: "format", Type: String, Default: "combined", OneOf: []string{"combined", "common", "json"}, Doc: "the form of a line"},
 					{Name: "file", Type: Path, Default: "stdout", Words: map[string]any{"stdout": "stdout"}, Doc: `a file, or "stdout"`},
 				},
 			},

@@ -210,7 +210,9 @@ listen %[1]q {
   address = %[2]s
 }
 site %[1]q {
-  access_log {}
+  access_log {
+    format = "common"
+  }
   route "/" {
     static {
       root = "."
