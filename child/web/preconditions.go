@@ -115,11 +115,11 @@ func (p *Representation) dated() bool { return p != nil && p.lastModified != "" 
 
 // modifiedSince evaluates If-Modified-Since (RFC 9110, 13.1.3).
 func (p *Representation) modifiedSince(h *Header) bool {
-	const name = "If-Modified-Since"
-	if h.Get(name) == p.lastModified { // as browsers send it back: nothing to parse
+	value, lines := only(h, "If-Modified-Since")
+	if lines == 1 && value == p.lastModified { // as browsers send it back: nothing to parse
 		return false
 	}
-	date, ok := dateOf(h, name)
+	date, ok := dateOf(h, "If-Modified-Since")
 	return !ok || p.modified > date
 }
 

@@ -70,6 +70,7 @@ func TestEvaluate(t *testing.T) {
 		{"13.1.3 another method", "POST", `If-Modified-Since: SAME`, "", 200},
 		{"13.1.3 beside If-None-Match", "GET", `If-None-Match: "b"|If-Modified-Since: SAME`, `"a"`, 200},
 		{"13.1.3 repeated", "GET", `If-Modified-Since: NEWER|If-Modified-Since: NEWER`, "", 200},
+		{"13.1.3 repeated, the first the same", "GET", `If-Modified-Since: SAME|If-Modified-Since: OLDER`, "", 200},
 		{"5.6.7 obsolete dates", "GET", `If-Modified-Since: RFC850`, "", 304},
 		{"5.6.7 obsolete dates", "GET", `If-Modified-Since: ASCTIME`, "", 304},
 		{"5.6.7 another zone", "GET", `If-Modified-Since: Monday, 06-May-24 07:08:09 PST`, "", 200},

@@ -268,7 +268,7 @@ func (e *entry) inherit(old *entry) {
 	}
 	for _, c := range e.offered {
 		switch f := old.coded[c].Load(); {
-		case f == nil, slices.ContainsFunc(e.sights, func(seen sight) bool { return seen.there && seen.name == e.name+c.Extension() }):
+		case f == nil, old.sibling(c), e.sibling(c):
 		case f == &old.plain:
 			e.coded[c].Store(&e.plain)
 		case f.file == nil:
@@ -276,6 +276,11 @@ func (e *entry) inherit(old *entry) {
 			e.packed.Add(f.cost())
 		}
 	}
+}
+
+// sibling reports whether there was a precompressed sibling when e was made.
+func (e *entry) sibling(c coding.Coding) bool {
+	return slices.ContainsFunc(e.sights, func(seen sight) bool { return seen.there && seen.name == e.name+c.Extension() })
 }
 
 // keep tells the store that what it has of e is in use.

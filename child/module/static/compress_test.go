@@ -191,3 +191,30 @@ func TestPrecompressed(t *testing.T) {
 	want("/a.css", "gzip, br", "gzip", "another")
 	want("/none.css", "gzip", "gzip", "appeared")
 }
+
+// What was a sibling's is not taken over when the sibling has gone, though the same coding can be made now.
+func TestSiblingRemoved(t *testing.T) {
+	root := t.TempDir()
+	content := strings.Repeat("a {} ", 1000)
+	write(t, root, "a.css", content)
+	touch(t, filepath.Join(root, "a.css"), 1000)
+	s, c := serve(t, root, func(o *options) {
+		compressing(o)
+		o.precompressed = []coding.Coding{coding.Gzip}
+	})
+	request := webtest.Request{Target: "/a.css", Header: map[string]string{"Accept-Encoding": "gzip"}}
+	for range 2 {
+		write(t, root, "a.css.gz", "sibling")
+		c.add(time.Second)
+		if resp := twice(t, s, request); resp.Text() != "sibling" {
+			t.Errorf("%.20q, want the sibling", resp.Text())
+		}
+		if err := os.Remove(filepath.Join(root, "a.css.gz")); err != nil {
+			t.Fatal(err)
+		}
+		c.add(time.Second)
+		if resp := twice(t, s, request); resp.Text() == "sibling" || decode(t, "gzip", resp.Body) != content {
+			t.Errorf("%.20q after the sibling was removed", resp.Text())
+		}
+	}
+}

@@ -1,11 +1,13 @@
 package static
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +24,8 @@ const (
 	namesRead = 1_000_000
 	// looksTaken is how many files of one directory are looked at to choose those that are shown, unless more are shown.
 	looksTaken = 100_000
+	// readersQueue is how many requests of a route read a directory, or wait to.
+	readersQueue = 16
 	// sheetFor is how long a sheet is sent after its reading has begun (ns). Together with rootFor it is one second.
 	sheetFor = int64(900 * time.Millisecond)
 	// sheetRests is how long memory is held for a sheet that nobody may be sent any more, unless another needs the room.
@@ -92,6 +96,8 @@ type listing struct {
 	policy string  // its Content-Security-Policy
 	names  int     // namesRead
 	looks  int     // looksTaken, or maxEntries
+	turn   chan struct{}
+	queue  atomic.Int32 // of those who read, and wait to
 
 	mu     sync.Mutex
 	sheets map[string]*sheet // being made, or to be sent again
@@ -99,7 +105,7 @@ type listing struct {
 }
 
 func newListing(o *listingOptions) *listing {
-	l := &listing{listingOptions: *o, names: namesRead, looks: max(looksTaken, o.maxEntries), sheets: map[string]*sheet{}}
+	l := &listing{listingOptions: *o, names: namesRead, looks: max(looksTaken, o.maxEntries), sheets: map[string]*sheet{}, turn: make(chan struct{}, 1)}
 	l.pieces, l.policy = parsePage(listingPage)
 	return l
 }
@@ -132,19 +138,45 @@ func (s *server) list(w *web.Response, r *web.Request, key string) error {
 	}
 	// No path has a NUL: two that differ never make the same id.
 	id := strings.Join([]string{v.String(), key, r.Path}, "\x00")
-	shared, leader := s.listing.join(id, s.now())
-	if leader {
-		s.draw(shared, r, id, key, v)
+	for {
+		shared, leader := s.listing.join(id, s.now())
+		if leader {
+			s.draw(shared, r, id, key, v)
+		}
+		select {
+		case <-shared.done:
+		case <-r.Context().Done():
+			return errLeft
+		}
+		switch {
+		case shared.err == nil:
+			s.sendSheet(w, r, key, v, shared)
+		case shared.err == errLeft && r.Context().Err() == nil:
+			continue // it was another's client that has gone
+		}
+		return shared.err
+	}
+}
+
+// enter waits until the caller may read a directory: one at a time does, since the loop shares the processor, and who waits holds a worker.
+// leave ends the reading.
+func (l *listing) enter(ctx context.Context) error {
+	if l.queue.Add(1) > readersQueue {
+		l.queue.Add(-1)
+		return errCrowded
 	}
 	select {
-	case <-shared.done:
-	case <-r.Context().Done():
+	case l.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		l.queue.Add(-1)
 		return errLeft
 	}
-	if shared.err == nil {
-		s.sendSheet(w, r, key, v, shared)
-	}
-	return shared.err
+}
+
+func (l *listing) leave() {
+	<-l.turn
+	l.queue.Add(-1)
 }
 
 // draw makes a sheet for all who wait for it.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -160,13 +161,21 @@ type reading struct {
 	looks  int
 	total  int
 	more   bool
+	done   int // since the last pause
 }
 
 // errLooks: there are too many files to look at each.
 var errLooks = errors.New("static: too many files to look at")
 
+// errCrowded: too many requests wait to read a directory.
+var errCrowded = errors.New("static: too many directories are being read")
+
 // sheetOf reads the directory called key and writes it down.
 func (s *server) sheetOf(r *web.Request, key string, v view) ([]byte, error) {
+	if err := s.listing.enter(r.Context()); err != nil {
+		return nil, err
+	}
+	defer s.listing.leave()
 	c, err := s.read(r, key, v.order)
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
 		s.cache.shed()
@@ -237,12 +246,29 @@ func (g *reading) scan() error {
 			}
 			var d dirent
 			d, rest = nextDirent(rest)
+			if err := g.pause(1); err != nil {
+				return err
+			}
 			if err := g.take(d); err != nil {
 				return err
 			}
 		}
 	}
 	g.chosen.settle()
+	return nil
+}
+
+// pause counts what was done, and once in a while gives way to others, the loop among them, and looks whether anybody still waits.
+func (g *reading) pause(done int) error {
+	const burst = 256
+	if g.done += done; g.done < burst {
+		return nil
+	}
+	g.done = 0
+	if g.r.Context().Err() != nil {
+		return errLeft
+	}
+	runtime.Gosched()
 	return nil
 }
 
@@ -307,6 +333,9 @@ func (g *reading) take(d dirent) error {
 
 // look finds out what an item is. false: nothing to be shown, or an error that is not the item's.
 func (g *reading) look(it *item) (bool, error) {
+	if err := g.pause(16); err != nil {
+		return false, err
+	}
 	var st unix.Stat_t
 	name := g.key + it.name
 	_, err := retry(func() (int, error) {

@@ -2,6 +2,7 @@ package static
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -981,4 +983,73 @@ func BenchmarkListing(b *testing.B) {
 			})
 		}
 	}
+}
+
+// Directories are read one at a time, a bounded number of requests waits, and nothing is read for who has gone.
+func TestListingTakesTurns(t *testing.T) {
+	root := t.TempDir()
+	for i := range 600 {
+		write(t, root, fmt.Sprintf("f%03d", i), "")
+	}
+	s, _ := serve(t, root, func(o *options) {
+		o.listing = &listingOptions{maxEntries: 1000}
+		o.access = []accessOption{{name: "all", paths: []string{"**"}, allow: "all"}} // nothing is shared
+	})
+	l := s.listing
+	if err := l.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range readersQueue - 1 {
+		all.Go(func() {
+			if resp := webtest.Do(s, webtest.Request{Target: "/", Context: ctx}); resp.Status != 503 {
+				t.Errorf("a client that has gone: %d", resp.Status)
+			}
+		})
+	}
+	for l.queue.Load() < readersQueue {
+		runtime.Gosched()
+	}
+	if resp := webtest.Get(s, "/"); resp.Status != 503 || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("one too many: %d", resp.Status)
+	}
+	cancel()
+	all.Wait()
+	l.leave()
+	if n := l.queue.Load(); n != 0 {
+		t.Errorf("%d in the queue", n)
+	}
+	if resp := webtest.Get(s, "/"); resp.Status != 200 || !strings.Contains(resp.Text(), "f599") {
+		t.Errorf("%d", resp.Status)
+	}
+	if resp := webtest.Do(s, webtest.Request{Target: "/?sort=size", Context: ctx}); resp.Status != 503 {
+		t.Errorf("read for nobody: %d", resp.Status)
+	}
+}
+
+// The client for whom a shared view was read goes: another goes on.
+func TestListingOutlivesItsLeader(t *testing.T) {
+	root := t.TempDir()
+	for i := range 600 {
+		write(t, root, fmt.Sprintf("f%03d", i), "")
+	}
+	s, _ := serve(t, root, func(o *options) { o.listing = &listingOptions{maxEntries: 1000} })
+	if err := s.listing.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() { webtest.Do(s, webtest.Request{Target: "/", Context: ctx}) })
+	for s.listing.queue.Load() < 2 {
+		runtime.Gosched()
+	}
+	all.Go(func() {
+		if resp := webtest.Get(s, "/"); resp.Status != 200 {
+			t.Errorf("%d", resp.Status)
+		}
+	})
+	cancel()
+	s.listing.leave()
+	all.Wait()
 }

@@ -351,7 +351,7 @@ func statusOf(err error) int {
 		return 403
 	case errors.Is(err, errListed):
 		return 404
-	case errors.Is(err, errLeft):
+	case errors.Is(err, errLeft), errors.Is(err, errCrowded):
 		return 503
 	case errors.As(err, &errno):
 		switch errno {
