@@ -1,6 +1,7 @@
 package child
 
 import (
+	"errors"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,11 @@ const (
 	highWater = 256 << 10
 	// copyMax is the largest body that is copied behind its head; a larger one is sent from where it is.
 	copyMax = 16 << 10
+	// copyFile is the longest range of a file that is read into the loop's memory and sent together with its head: two calls less. From
+	// 16 KiB on sendfile(2) is as cheap while the processor's caches hold the file, and cheaper when they do not, at 64 KiB by a seventh.
+	copyFile = 8 << 10
+	// copyPiece is how much of files is read for one call: several short ones, or a piece of a long one where there is no sendfile.
+	copyPiece = 64 << 10
 	// fileWeight is what a queued file counts for beside the high-water mark, in bytes: it holds a descriptor.
 	fileWeight = 32 << 10
 	// pieces is how many pieces of memory one system call sends.
@@ -33,6 +39,9 @@ type segment struct {
 	n    int64 // of the file
 	own  bool  // b came from the loop's buffers
 }
+
+// errFileChanged: a file is not what its head has told of, any more.
+var errFileChanged = errors.New("the file has changed")
 
 // An output is what a connection has to send: segments, then the tail, to which small responses are appended.
 type output struct {
@@ -109,19 +118,21 @@ func (l *loop) flush(c *conn) {
 	budget := l.share(turnWrite, writeChunk, writeLeast)
 	for c.out != nil && budget > 0 && c.has(flagWritable) {
 		o := c.out
-		if o.first < len(o.segments) && o.segments[o.first].file != nil {
+		if o.first < len(o.segments) && o.segments[o.first].file != nil && !c.copies(&o.segments[o.first]) {
 			budget -= l.flushFile(c, &o.segments[o.first], budget)
 			continue
 		}
-		iov, total, more := l.gather(o, budget)
+		iov, total, more, err := l.gather(c, budget)
 		if total == 0 {
-			l.dropOutput(c)
+			if err == nil {
+				l.dropOutput(c)
+			} else {
+				l.shift(c, 0) // what is empty before the file
+				l.unsendable(c, &o.segments[o.first], err)
+			}
 			break
 		}
-		var (
-			n   int
-			err error
-		)
+		var n int
 		if len(iov) == 1 {
 			n, err = c.transport.flush(c, iov[0], more)
 		} else {
@@ -133,7 +144,7 @@ func (l *loop) flush(c *conn) {
 			break
 		}
 		if n < total {
-			c.unset(flagWritable)
+			c.full()
 		}
 		budget -= n
 		l.sentBytes(c, n)
@@ -141,18 +152,58 @@ func (l *loop) flush(c *conn) {
 	}
 }
 
-// gather collects the pieces of memory up to the next file, and up to most bytes.
-func (l *loop) gather(o *output, most int) (iov [][]byte, total int, more bool) {
+// full notes that the socket takes nothing more for now.
+func (c *conn) full() {
+	c.unset(flagWritable)
+	if c.out != nil {
+		c.out.fetched = 0 // it may be dropped again before the client has read what is before it
+	}
+}
+
+// copies reports whether a range of a file is sent from memory and not by sendfile.
+func (c *conn) copies(s *segment) bool { return s.n <= copyFile || !c.transport.sendsFiles() }
+
+// gather collects the pieces of memory up to the next file that is sent by sendfile, and up to most bytes. Short ranges of files between
+// them are read and belong to them, whole, so total may be beyond most by almost copyFile. They are in the loop's memory, and what the socket does
+// not take of them is read again. err is why a file ends the pieces.
+func (l *loop) gather(c *conn, most int) (iov [][]byte, total int, more bool, err error) {
+	o := c.out
 	iov = l.iov[:0]
-	skip := o.sent
+	skip, used := o.sent, 0
 	for i := o.first; i < len(o.segments) && len(iov) < pieces; i++ {
+		if total >= most {
+			return iov, total, true, nil
+		}
 		s := &o.segments[i]
 		if s.file != nil {
-			return iov, total, true
+			if s.n == 0 {
+				continue
+			}
+			if l.copied == nil {
+				l.copied = make([]byte, copyPiece)
+			}
+			room := l.copied[used:]
+			if !c.copies(s) || used > 0 && s.n > int64(len(room)) {
+				return iov, total, true, nil
+			}
+			if s.n > copyFile {
+				room = room[:min(len(room), most-total)]
+			}
+			n, err := l.copyOf(o, s, room)
+			if err != nil {
+				return iov, total, true, err
+			}
+			iov = append(iov, room[:n])
+			total += n
+			if int64(n) < s.n {
+				return iov, total, true, nil
+			}
+			used += n
+			continue
 		}
 		piece := s.b[skip:]
 		if len(piece) > most-total {
-			return append(iov, piece[:most-total]), most, true
+			return append(iov, piece[:most-total]), most, true, nil
 		}
 		iov = append(iov, piece)
 		total += len(piece)
@@ -161,81 +212,115 @@ func (l *loop) gather(o *output, most int) (iov [][]byte, total int, more bool) 
 	if len(iov) < pieces && len(o.tail) > skip {
 		piece := o.tail[skip:]
 		if len(piece) > most-total {
-			return append(iov, piece[:most-total]), most, true
+			return append(iov, piece[:max(0, most-total)]), max(most, total), true, nil
 		}
 		iov = append(iov, piece)
 		total += len(piece)
 	}
-	return iov, total, false
+	return iov, total, false, nil
 }
 
-// shift drops n sent bytes of memory from the front.
+// copyOf reads what is next of s, as much as p takes. The file is asked after the read: so what was read is what its head has told of.
+func (l *loop) copyOf(o *output, s *segment, p []byte) (n int, err error) {
+	p = p[:min(s.n, int64(len(p)))]
+	if s.off+int64(len(p)) <= l.present(o, s) {
+		n, err = l.disk.wait(int(s.file.Fd()), p, s.off)
+	} else {
+		n, err = l.disk.peek(int(s.file.Fd()), p, s.off)
+	}
+	switch {
+	case err != nil:
+		return 0, err
+	case n == 0 || l.changed(s.file): // it has shrunk, or is another one
+		return 0, errFileChanged
+	}
+	return n, nil
+}
+
+// shift drops n sent bytes from the front, and what is empty behind them.
 func (l *loop) shift(c *conn, n int) {
 	o := c.out
-	for n > 0 && o.first < len(o.segments) {
+	for o.first < len(o.segments) {
 		s := &o.segments[o.first]
-		if rest := len(s.b) - o.sent; n < rest {
-			o.sent += n
-			return
+		if s.file != nil {
+			part := min(int64(n), s.n)
+			s.off += part
+			s.n -= part
+			n -= int(part)
+			if s.n > 0 {
+				return
+			}
+			l.releaseFile(s.file)
+			o.fetched = 0
 		} else {
-			n -= rest
-		}
-		if s.own {
-			l.giveTail(s.b)
+			if rest := len(s.b) - o.sent; n < rest {
+				o.sent += n
+				return
+			} else {
+				n -= rest
+			}
+			if s.own {
+				l.giveTail(s.b)
+			}
+			o.sent = 0
 		}
 		*s = segment{}
 		o.first++
-		o.sent = 0
 	}
 	o.sent += n
-	if o.first == len(o.segments) && o.sent == len(o.tail) {
+	if o.sent == len(o.tail) {
 		l.dropOutput(c)
 	}
 }
 
-// flushFile sends up to budget bytes of a file, or has them fetched from the disk. A file that is not what its head has told of is not sent
-// to its end, and nothing makes up for that: its length is announced in every version of HTTP, so the client knows that the part is not
-// the whole.
+// flushFile sends up to budget bytes of a file. A file that is not what its head has told of is not sent to its end, and nothing makes up
+// for that: its length is announced in every version of HTTP, so the client knows that the part is not the whole.
 func (l *loop) flushFile(c *conn, s *segment, budget int) int {
-	if s.n == 0 {
-		l.fileSent(c, s)
+	if l.changed(s.file) {
+		l.unsendable(c, s, errFileChanged)
 		return 0
 	}
-	if changing, ok := s.file.(web.ChangingFile); ok && l.changed(changing) {
-		l.close(c, reasonFileChanged)
-		return 0
-	}
-	o := c.out
 	want := min(s.n, int64(budget))
-	if s.off < o.fetched {
-		want = min(want, o.fetched-s.off)
+	present := l.present(c.out, s)
+	if s.off < present {
+		want = min(want, present-s.off)
 	}
-	n, err := c.transport.sendfile(c, int(s.file.Fd()), &s.off, int(want))
+	n, err := c.transport.sendfile(c, int(s.file.Fd()), s.off, int(want), s.off < present)
 	switch {
-	case err == netcore.ErrUncached:
-		l.fetch(c, s)
-		return 0
-	case err == unix.EAGAIN:
-		c.unset(flagWritable)
-		o.fetched = 0 // it may be dropped again before the client has read what is before it
+	case err == netcore.ErrUncached, err == netcore.ErrCacheUnknown:
+		l.unsendable(c, s, err)
 		return 0
 	case err != nil:
 		l.writeFailed(c, err)
 		return 0
 	case n == 0: // the file has shrunk
-		l.close(c, reasonFileChanged)
+		l.unsendable(c, s, errFileChanged)
 		return 0
 	}
-	s.n -= int64(n)
 	l.sentBytes(c, n)
-	if s.n == 0 {
-		l.fileSent(c, s)
-	}
+	l.shift(c, n)
 	return n
 }
 
+// unsendable deals with the first segment, a file whose next part cannot be sent: it is fetched, or the connection closed.
+func (l *loop) unsendable(c *conn, s *segment, err error) {
+	switch err {
+	case netcore.ErrUncached, netcore.ErrCacheUnknown:
+		l.fetch(c, s, err == netcore.ErrCacheUnknown)
+	case errFileChanged:
+		l.close(c, reasonFileChanged)
+	default:
+		l.unreadable(err)
+		l.close(c, reasonSystem)
+	}
+}
+
 // changed asks a file whether it has changed, and outlives a panic of its answer: what cannot tell is not sent.
-func (l *loop) changed(f web.ChangingFile) (changed bool) {
+func (l *loop) changed(file web.File) (changed bool) {
+	f, ok := file.(web.ChangingFile)
+	if !ok {
+		return false
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			l.host.logLine(levelError, "a file panicked when it was asked whether it has changed", "panic", v, "stack", string(debug.Stack()))
@@ -243,17 +328,6 @@ func (l *loop) changed(f web.ChangingFile) (changed bool) {
 		}
 	}()
 	return f.Changed()
-}
-
-func (l *loop) fileSent(c *conn, s *segment) {
-	l.releaseFile(s.file)
-	*s = segment{}
-	o := c.out
-	o.first++
-	o.sent, o.fetched = 0, 0
-	if o.first == len(o.segments) && len(o.tail) == 0 {
-		l.dropOutput(c)
-	}
 }
 
 // dropOutput gives an output's memory back; what is left in it is not sent.
@@ -285,7 +359,7 @@ func (l *loop) dropOutput(c *conn) {
 func (l *loop) writeFailed(c *conn, err error) {
 	switch err {
 	case unix.EAGAIN:
-		c.unset(flagWritable)
+		c.full()
 	case unix.EPIPE, unix.ECONNRESET, unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENOTCONN:
 		l.close(c, reasonClientGone)
 	default:

@@ -166,6 +166,9 @@ func (l *loop) expired(t *netcore.Timer) {
 	case &l.ebb.timer:
 		l.turnOfTide()
 		return
+	case &l.disk.warm.timer:
+		l.cool()
+		return
 	}
 	fd, serial := netcore.SplitToken(t.Key)
 	c := l.table.Get(fd, serial)

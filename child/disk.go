@@ -1,6 +1,7 @@
 package child
 
 import (
+	"reflect"
 	"sync"
 	"time"
 
@@ -8,10 +9,12 @@ import (
 
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/child/worker"
+	"github.com/tined/tined/netcore"
 )
 
-// This file is what a file that is sent has to wait for: its disk. The loop sends by sendfile(2) what is in the page cache. Where a range
-// is not, or that cannot be known, a worker reads it, which brings it there, while the loop serves the others:
+// This file is what a file that is sent has to wait for: its disk. The loop sends what is in the page cache, by sendfile(2) or, if it is
+// short, by a read. Where a range is not there, or that cannot be known, a worker reads it, which brings it there, while the loop serves the
+// others:
 //
 //	flush: netcore.ErrUncached ──▶ fetch ──▶ a worker reads up to fetchMost bytes ──▶ fetched: they are sent, without asking again
 //	                                 │
@@ -21,6 +24,9 @@ import (
 // still. It has one fetch under way at most, so all get their turn at the disk, and the connections bound the pool's queue: no fetch is refused.
 // A fetch is sent at once as far as the socket has room. What is left of it is asked for again once the client has made room, however
 // long that took.
+//
+// Where the file system cannot tell (netcore.ErrCacheUnknown), each response would need a worker, however hot its file is. So what was
+// fetched there is taken to be in the page cache for a while, by all connections: see warmth.
 
 const (
 	// fetchMost is how many bytes are fetched at a time: what one connection may send in a turn.
@@ -31,15 +37,24 @@ const (
 	diskWorkers = 16
 	// diskQueue is how many fetches wait: more than there are descriptors for connections (fs.nr_open, proc_sys_fs(5)).
 	diskQueue = 1 << 30
+	// warmTime is how long, in ns, what was fetched is taken to be in the page cache where nobody can tell. warmFiles is of how many files
+	// that is remembered.
+	warmTime  = 3 * int64(time.Second)
+	warmFiles = 1 << 10
 )
 
 // A disk reads files for the loop, on a pool of its own: handlers that wait for something else do not hold it up. It lives as long as the
 // child.
 type disk struct {
 	pool   *worker.Pool
-	read   func(fd int, p []byte, offset int64) (int, error) // pread(2)
+	read   func(fd int, p []byte, offset int64) (int, error) // the workers' pread(2)
 	pieces *sync.Pool                                        // of *[fetchPiece]byte
-	logged int64                                             // the loop's: when an error was logged last
+
+	// The loop's.
+	peek   func(fd int, p []byte, offset int64) (int, error) // netcore.ReadCached
+	wait   func(fd int, p []byte, offset int64) (int, error) // netcore.ReadWaiting
+	warm   warmth
+	logged int64 // when an error was logged last
 }
 
 func newDisk() disk {
@@ -47,6 +62,8 @@ func newDisk() disk {
 		pool:   worker.New(worker.Options{Name: "disk", Max: diskWorkers, Queue: diskQueue}),
 		read:   unix.Pread,
 		pieces: &sync.Pool{New: func() any { return new([fetchPiece]byte) }},
+		peek:   netcore.ReadCached,
+		wait:   netcore.ReadWaiting,
 	}
 }
 
@@ -85,6 +102,7 @@ type diskFetch struct {
 	ahead  int64 // bytes behind them that will be sent too
 	err    error
 
+	blind      bool        // the loop's: nobody can tell whether the range is in the page cache
 	generation *generation // the loop's: held until the file is not needed any more; nil: none
 	orphan     bool        // the loop's: the connection has gone
 	released   web.File    // the loop's: the file of an orphan
@@ -97,10 +115,10 @@ func (f *diskFetch) Run() {
 	f.loop.post(event{kind: eventFetched, fd: f.fd, serial: f.serial, fetch: f})
 }
 
-// fetch has the next part of s read, the first segment of what c has to send.
-func (l *loop) fetch(c *conn, s *segment) {
+// fetch has the next part of s read, the first segment of what c has to send. blind: its file system cannot tell what is cached.
+func (l *loop) fetch(c *conn, s *segment, blind bool) {
 	c.unset(flagWritable)
-	f := &diskFetch{loop: l, fd: c.fd, serial: c.serial, file: int(s.file.Fd()), offset: s.off, n: min(s.n, fetchMost)}
+	f := &diskFetch{loop: l, fd: c.fd, serial: c.serial, file: int(s.file.Fd()), offset: s.off, n: min(s.n, fetchMost), blind: blind}
 	f.ahead = min(s.n-f.n, fetchMost)
 	f.job.Task = f
 	if ex := c.pipeline.sent(); ex != nil && ex.gen != nil {
@@ -127,6 +145,9 @@ func (l *loop) fetched(c *conn, f *diskFetch) {
 		return
 	}
 	c.out.fetched = f.offset + f.n
+	if f.blind {
+		l.remember(c.out.segments[c.out.first].file, f.offset, c.out.fetched)
+	}
 	c.set(flagWritable) // it was, and nothing was sent since
 	l.resumeWriteDeadline(c, f)
 }
@@ -161,6 +182,84 @@ func (l *loop) unreadable(err error) {
 	if l.disk.logged == 0 || l.now-l.disk.logged >= int64(time.Second) {
 		l.disk.logged = l.now
 		l.host.logLine(levelError, "a file that is being sent cannot be read", "error", err)
+	}
+}
+
+// warmth is what was fetched within warmTime of files whose file system cannot tell what is cached. It is a bet: if a page of such a range is
+// dropped within that time, the loop waits for the disk once.
+//
+// A file has its place by its descriptor, and is known by identity, so only one that outlives a response gains by it: one of a cache. What is
+// remembered keeps a file from the garbage collector, not from its Release; a descriptor that is used again belongs to another File.
+type warmth struct {
+	ranges []warmRange // warmFiles of them, by descriptor; nil until the first
+	timer  netcore.Timer
+}
+
+// A warmRange is the bytes from offset from up to to. They were read not earlier than warmTime before until, in ns.
+type warmRange struct {
+	file            web.File // a pointer; nil: none
+	from, to, until int64
+}
+
+// place is where what is known of a file has its place; nil: nothing is known of any.
+func (w *warmth) place(file web.File) *warmRange {
+	if w.ranges == nil {
+		return nil
+	}
+	return &w.ranges[file.Fd()%warmFiles]
+}
+
+// present returns up to which offset of its file a segment, from its own offset on, can be read without asking the page cache: what was
+// fetched for o, whose first segment it may be, or for others a short time ago. At or below the segment's offset: nothing.
+func (l *loop) present(o *output, s *segment) int64 {
+	upTo := int64(0)
+	if s == &o.segments[o.first] {
+		upTo = o.fetched
+	}
+	if r := l.disk.warm.place(s.file); r != nil && r.file == s.file && r.from <= s.off && l.now < r.until {
+		upTo = max(upTo, r.to)
+	}
+	return upTo
+}
+
+// remember takes down that a range of a file was fetched. It extends what is known of the file if it touches that, without a longer time
+// for it; otherwise the longer range of the two stays. Another file that has the place loses it.
+func (l *loop) remember(file web.File, from, to int64) {
+	if reflect.TypeOf(file).Kind() != reflect.Pointer { // other values may not be comparable
+		return
+	}
+	w := &l.disk.warm
+	if w.ranges == nil {
+		w.ranges = make([]warmRange, warmFiles)
+	}
+	r, now := w.place(file), warmRange{file, from, to, l.now + warmTime}
+	switch {
+	case r.file != file || r.until <= l.now:
+		*r = now
+	case from <= r.to && r.from <= to:
+		r.from, r.to = min(r.from, from), max(r.to, to)
+	case to-from > r.to-r.from:
+		*r = now
+	}
+	if !w.timer.Armed() {
+		l.wheel.Schedule(&w.timer, l.now+warmTime)
+	}
+}
+
+// cool forgets what is too old, and comes back for the rest.
+func (l *loop) cool() {
+	w, next := &l.disk.warm, int64(0)
+	for i := range w.ranges {
+		switch r := &w.ranges[i]; {
+		case r.file == nil:
+		case r.until <= l.now:
+			*r = warmRange{}
+		case next == 0 || r.until < next:
+			next = r.until
+		}
+	}
+	if next != 0 {
+		l.wheel.Schedule(&w.timer, next)
 	}
 }
 

@@ -2,11 +2,13 @@ package child
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,14 +22,14 @@ import (
 	"github.com/tined/tined/netcore"
 )
 
-// cold is a plain socket whose files are never in the page cache: all that is sent of them has to be fetched.
+// cold is a plain socket whose files are never in the page cache: all that is sent of them by sendfile has to be fetched.
 type cold struct{ plain }
 
-func (cold) sendfile(c *conn, file int, offset *int64, n int) (int, error) {
-	if *offset >= c.out.fetched {
+func (cold) sendfile(c *conn, file int, offset int64, n int, wait bool) (int, error) {
+	if !wait {
 		return 0, netcore.ErrUncached
 	}
-	return plain{}.sendfile(c, file, offset, n)
+	return plain{}.sendfile(c, file, offset, n, wait)
 }
 
 // dialCold connects, and makes the files that are sent there cold.
@@ -38,8 +40,12 @@ func (tc *testChild) dialCold() *peer {
 	return p
 }
 
+// chill makes the files that are sent to p cold, and the short ones that are sent to anybody.
 func (tc *testChild) chill(p *peer) {
 	tc.t.Helper()
+	tc.onLoop(func(l *loop) {
+		l.disk.peek = func(int, []byte, int64) (int, error) { return 0, netcore.ErrUncached }
+	})
 	address := p.LocalAddr().(*net.TCPAddr).AddrPort()
 	tc.until("the connection is there", func(l *loop) bool {
 		for c := range l.table.All() {
@@ -174,13 +180,20 @@ func TestColdFileStopsNobody(t *testing.T) {
 
 // The same with a file that is really on the disk alone.
 func TestEvictedFile(t *testing.T) {
-	content := contentOf(1<<20 + 3)
-	h, path, released := fileRoute(t, content)
+	const size = 1<<20 + 3
+	for _, n := range []int{size, copyFile, 1000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) { testEvictedFile(t, contentOf(size), n) })
+	}
+}
+
+// testEvictedFile asks for the first n bytes.
+func testEvictedFile(t *testing.T, content []byte, n int) {
+	_, path, released := fileRoute(t, content)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	t.Cleanup(func() { f.Close() })
 	fd, probe := int(f.Fd()), [][]byte{make([]byte, 1)}
 	if err := f.Sync(); err != nil {
 		t.Fatal(err)
@@ -194,7 +207,9 @@ func TestEvictedFile(t *testing.T) {
 	if _, err := unix.Preadv2(fd, probe, int64(len(content)/2), unix.RWF_NOWAIT); err != unix.EAGAIN {
 		t.Skipf("the file system of %s keeps what it is told to drop: %v", path, err)
 	}
-	tc := start(t, "", routes{"/file": h, "/x": text("x")})
+	tc := start(t, "", routes{"/x": text("x"), "/file": nowHandler(func(w *web.Response, r *web.Request) {
+		w.SendFile(releaseFunc{f, func() { released.Add(1) }}, 0, int64(n))
+	})})
 	disk := tc.gateDisk(nil)
 	p := tc.dial()
 	p.send(getFile)
@@ -203,10 +218,347 @@ func TestEvictedFile(t *testing.T) {
 		t.Fatalf("%q", r.Body)
 	}
 	disk.open()
-	if r := p.answer("GET"); !bytes.Equal(r.Body, content) {
+	if r := p.answer("GET"); !bytes.Equal(r.Body, content[:n]) {
 		t.Fatalf("%d bytes, or not the same", len(r.Body))
 	}
 	wantReleased(t, tc, released)
+}
+
+// Short files, one behind another, leave with their heads by one call, each after one read and one question whether it has changed; longer
+// ones leave by themselves. A client that asks for the head alone has nothing read.
+func TestShortFilesLeaveTogether(t *testing.T) {
+	const short, long = 5000, copyFile + 1
+	content := contentOf(long)
+	file := &changing{File: &sharedFile{openTemp(t, string(content))}, changes: func(int32) bool { return false }}
+	send := func(from, n int64) web.Handler {
+		return nowHandler(func(w *web.Response, r *web.Request) { w.SendFile(file, from, n) })
+	}
+	tc := start(t, accessLogConfig, routes{"/short": send(7, short), "/most": send(1, copyFile), "/long": send(0, long),
+		"/x": nowHandler(func(w *web.Response, r *web.Request) { w.SendString("x") })})
+	p := tc.dial()
+	calls := newCallMeter(tc)
+	for _, test := range []struct {
+		targets                             string
+		flushes, sendfiles, reads, answered int
+	}{
+		{"/short", 1, 0, 1, 1},
+		{"/short /x", 1, 0, 1, 1},
+		{"/x /short /short /x /short", 1, 0, 3, 3},
+		{"/most", 1, 0, 1, 1},
+		{"/long", 1, 1, 0, 1},
+		{"/short /long /short", 2, 1, 2, 3},
+		{"HEAD/short", 1, 0, 0, 0},
+	} {
+		var requests, methods []string
+		for _, target := range strings.Fields(test.targets) {
+			method, path, _ := strings.Cut(target, "/")
+			method = cmp.Or(method, "GET")
+			methods = append(methods, method+" /"+path)
+			requests = append(requests, method+" /"+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+		tc.onLoop(func(*loop) { *calls.seen = sendCalls{}; file.asked.Store(0) })
+		p.send(strings.Join(requests, ""))
+		for _, m := range methods {
+			method, path, _ := strings.Cut(m, " ")
+			want := map[string]string{"/short": string(content[7 : 7+short]), "/most": string(content[1 : 1+copyFile]), "/long": string(content),
+				"/x": "x"}[path]
+			if method == "HEAD" {
+				want = ""
+			}
+			if r := p.answer(method); string(r.Body) != want {
+				t.Fatalf("%s: %s: %d bytes, or not the same", test.targets, path, len(r.Body))
+			}
+		}
+		tc.onLoop(func(l *loop) {
+			if len(l.disk.warm.ranges) > 0 {
+				t.Skip("the file system does not tell what is cached")
+			}
+			got := *calls.seen
+			if want := (sendCalls{test.flushes, test.sendfiles, test.reads}); got != want || int(file.asked.Load()) != test.answered {
+				t.Errorf("%s: %+v, asked %d times; want %+v, %d", test.targets, got, file.asked.Load(), want, test.answered)
+			}
+		})
+	}
+	tc.until("all is logged", func(*loop) bool { return strings.Count(tc.loggedLines(), `"status":200`) == 14 })
+	if n := strings.Count(tc.loggedLines(), fmt.Sprintf(`"bytes":%d`, short)); n != 7 {
+		t.Errorf("%d lines with the length of the short file", n)
+	}
+}
+
+// sendCalls counts what sends files.
+type sendCalls struct{ flushes, sendfiles, reads int }
+
+// A callMeter is a plain socket that counts.
+type callMeter struct {
+	plain
+	seen *sendCalls
+}
+
+// newCallMeter puts a meter on the child's one connection, and one on its reads of files.
+func newCallMeter(tc *testChild) callMeter {
+	m := callMeter{seen: new(sendCalls)}
+	tc.until("the connection is there", func(l *loop) bool {
+		c := only(l)
+		if c != nil {
+			c.transport = m
+		}
+		return c != nil
+	})
+	tc.onLoop(func(l *loop) {
+		l.disk.peek = func(fd int, p []byte, offset int64) (int, error) {
+			m.seen.reads++
+			return netcore.ReadCached(fd, p, offset)
+		}
+	})
+	return m
+}
+
+func (m callMeter) flush(c *conn, p []byte, more bool) (int, error) {
+	m.seen.flushes++
+	return m.plain.flush(c, p, more)
+}
+func (m callMeter) flushAll(c *conn, pieces [][]byte) (int, error) {
+	m.seen.flushes++
+	return m.plain.flushAll(c, pieces)
+}
+func (m callMeter) sendfile(c *conn, file int, offset int64, n int, wait bool) (int, error) {
+	m.seen.sendfiles++
+	return m.plain.sendfile(c, file, offset, n, wait)
+}
+
+// A short file that has changed, or shrunk, by the time it was read: none of it leaves, but what was before it does.
+func TestShortFileThatChanges(t *testing.T) {
+	content := contentOf(5000)
+	for _, shrinks := range []bool{false, true} {
+		for _, tr := range []transport{plain{}, cold{}} {
+			t.Run(fmt.Sprintf("shrinks %v, %T", shrinks, tr), func(t *testing.T) {
+				var released atomic.Int32
+				tc := start(t, "", routes{"/x": text("x"), "/file": nowHandler(func(w *web.Response, r *web.Request) {
+					f := openTemp(t, string(content))
+					file := &changing{File: web.OwnFile(f), changes: func(int32) bool { return !shrinks }}
+					w.SendFile(releasing{file, func() { released.Add(1) }}, 0, int64(len(content)))
+					if shrinks {
+						if err := os.Truncate(f.Name(), 0); err != nil {
+							t.Error(err)
+						}
+					}
+				})})
+				p := tc.dial()
+				if tr == (cold{}) {
+					tc.chill(p)
+				}
+				p.send(getX + getFile + getX)
+				if r := p.answer("GET"); string(r.Body) != "x" {
+					t.Fatalf("%q", r.Body)
+				}
+				if r, err := p.reader.Read("GET"); err == nil || r != nil && len(r.Body) > 0 {
+					t.Errorf("a response that is cut: %+v, %v", r, err)
+				}
+				tc.wantClosed(reasonFileChanged, 1)
+				wantReleased(t, tc, &released)
+			})
+		}
+	}
+}
+
+// blind is a plain socket whose files are on a file system that does not tell what is cached.
+type blind struct{ plain }
+
+func (blind) sendfile(c *conn, file int, offset int64, n int, wait bool) (int, error) {
+	if !wait {
+		return 0, netcore.ErrCacheUnknown
+	}
+	return plain{}.sendfile(c, file, offset, n, wait)
+}
+
+// Where nobody can tell what is cached, a worker reads a file once in a while and not for each response, if it is the same File.
+func TestFileSystemThatDoesNotTell(t *testing.T) {
+	for _, size := range []int{5000, copyFile, copyFile + 1, 3*fetchMost + 1} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			content := contentOf(size)
+			f := openTemp(t, string(content))
+			var hot web.File = &sharedFile{f}
+			tc := start(t, "", routes{
+				"/file": nowHandler(func(w *web.Response, r *web.Request) { w.SendFile(hot, 0, int64(size)) }),
+				"/new":  nowHandler(func(w *web.Response, r *web.Request) { w.SendFile(sharedFile{f}, 0, int64(size)) }),
+			})
+			p := tc.dial()
+			var fetches atomic.Int32
+			tc.until("the connection is there", func(l *loop) bool {
+				c := only(l)
+				if c == nil {
+					return false
+				}
+				c.transport = blind{}
+				l.disk.peek = func(int, []byte, int64) (int, error) { return 0, netcore.ErrCacheUnknown }
+				l.disk.read = func(fd int, p []byte, offset int64) (int, error) {
+					fetches.Add(1)
+					return unix.Pread(fd, p, offset)
+				}
+				return true
+			})
+			reads := int32((size + fetchPiece - 1) / fetchPiece) // of fetches of the whole file
+			get := func(path string, want int32) {
+				t.Helper()
+				before := fetches.Load()
+				if r := p.get(path); !bytes.Equal(r.Body, content) {
+					t.Fatalf("%s: %d bytes, or not the same", path, len(r.Body))
+				}
+				if n := fetches.Load() - before; n < want || want == 0 && n > 0 {
+					t.Errorf("%s: %d reads by workers, want %d", path, n, want)
+				}
+			}
+			get("/new", reads)
+			get("/new", reads) // nothing is remembered of what may not be compared
+			get("/file", reads)
+			for range 3 {
+				get("/file", 0)
+			}
+			tc.onLoop(func(l *loop) { // time passes
+				l.disk.warm.place(hot).until = l.now
+			})
+			get("/file", reads)
+			get("/file", 0)
+			tc.onLoop(func(l *loop) { // another file gets its descriptor
+				l.disk.warm.place(hot).file = &sharedFile{f}
+			})
+			get("/file", reads)
+			get("/file", 0)
+		})
+	}
+}
+
+// What is remembered of fetches is bounded in files and in time.
+func TestWarmth(t *testing.T) {
+	l, c := bareLoop(&meter{})
+	l.tail(c)
+	o := c.out
+	file := &fakeFile{fd: 5}
+	present := func(f web.File, off int64) int64 {
+		o.segments, o.first = []segment{{file: f, off: off, n: 100}}, 0
+		return l.present(o, &o.segments[0])
+	}
+	want := func(what string, f web.File, off, want int64) {
+		t.Helper()
+		if got := present(f, off); got != want {
+			t.Errorf("%s: from %d on up to %d, want %d", what, off, got, want)
+		}
+	}
+	begin := l.now
+	pass := func(d int64) {
+		l.now += d
+		l.wheel.Advance(l.now, l.expired)
+	}
+	want("at first", file, 0, 0)
+	l.remember(file, 100, 200)
+	want("before it", file, 99, 0)
+	want("its beginning", file, 100, 200)
+	want("in it", file, 199, 200)
+	want("another file", &fakeFile{fd: 5}, 100, 0)
+	want("another place", &fakeFile{fd: 6}, 100, 0)
+	l.remember(file, 300, 350)
+	want("a shorter range apart", file, 300, 200)
+	want("the range that stays", file, 100, 200)
+	pass(warmTime / 2)
+	l.remember(file, 200, 300)
+	l.remember(file, 50, 120)
+	want("extended", file, 50, 300)
+	o.fetched = 400
+	want("the output's own", file, 350, 400)
+	o.fetched = 0
+	l.remember(file, 1000, 2000)
+	want("a longer range apart", file, 1000, 2000)
+	want("what it has replaced", file, 100, 0)
+	young := &fakeFile{fd: 6}
+	l.remember(young, 0, 10)
+	pass(warmTime/2 + wheelTick)
+	want("not yet old", file, 1000, 2000)
+	pass(warmTime / 2)
+	want("old", file, 1000, 0)
+	want("old", young, 0, 0)
+
+	l.remember(file, 0, 100)
+	pass(warmTime / 2)
+	l.remember(file, 100, 200)
+	pass(warmTime/2 + 1)
+	want("as old as its oldest part", file, 150, 0)
+
+	for fd := range 3 * warmFiles {
+		l.remember(&fakeFile{fd: fd}, 0, 1)
+	}
+	if n := len(l.disk.warm.ranges); n != warmFiles {
+		t.Errorf("%d ranges", n)
+	}
+	l.remember(releaseFunc{}, 0, 1)
+	pass(warmTime + 2*wheelTick)
+	pass(warmTime + 2*wheelTick)
+	for _, r := range l.disk.warm.ranges {
+		if r.file != nil {
+			t.Fatalf("%+v is remembered %d ns after the first", r, l.now-begin)
+		}
+	}
+	if l.disk.warm.timer.Armed() {
+		t.Error("the timer is armed for nothing")
+	}
+}
+
+// A file of overlayfs, which does not tell.
+func TestOverlay(t *testing.T) {
+	content := contentOf(copyFile)
+	f, err := openOnOverlay(t, content)
+	if err != nil {
+		t.Skipf("overlayfs in a mount namespace of its own: %v", err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if _, err := netcore.ReadCached(int(f.Fd()), make([]byte, 1), 0); err != netcore.ErrCacheUnknown {
+		t.Skipf("this overlayfs tells what is cached: %v", err)
+	}
+	for _, size := range []int64{5000, copyFile, copyFile - 1} {
+		var file web.File = &sharedFile{f}
+		tc := start(t, "", routes{"/file": nowHandler(func(w *web.Response, r *web.Request) { w.SendFile(file, 0, size) })})
+		disk := tc.gateDisk(nil)
+		disk.open()
+		p := tc.dial()
+		for range 10 {
+			if r := p.get("/file"); !bytes.Equal(r.Body, content[:size]) {
+				t.Fatalf("%d bytes, or not the same", len(r.Body))
+			}
+		}
+		if n := len(disk.began); n != 1 {
+			t.Errorf("%d bytes: %d reads by workers", size, n)
+		}
+	}
+}
+
+// openOnOverlay opens a file in a mount that nobody else sees, and that ends with the file.
+func openOnOverlay(t *testing.T, content []byte) (f *os.File, err error) {
+	dir := t.TempDir()
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(dir+"/"+name, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(dir+"/lower/file", content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for ever: the thread ends with this goroutine, and the namespace with it
+		if err = unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return
+		}
+		if err = unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return
+		}
+		options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", dir)
+		if err = unix.Mount("overlay", dir+"/merged", "overlay", 0, options); err != nil {
+			return
+		}
+		f, err = os.Open(dir + "/merged/file")
+	}()
+	<-done
+	return f, err
 }
 
 // Slow clients of cold files get them whole, too: what was fetched and not taken is asked for again.
@@ -541,9 +893,9 @@ func (t idleTransport) flushAll(c *conn, pieces [][]byte) (int, error) {
 	*t.calls++
 	return t.plain.flushAll(c, pieces)
 }
-func (t idleTransport) sendfile(c *conn, file int, offset *int64, n int) (int, error) {
+func (t idleTransport) sendfile(c *conn, file int, offset int64, n int, wait bool) (int, error) {
 	*t.calls++
-	return t.plain.sendfile(c, file, offset, n)
+	return t.plain.sendfile(c, file, offset, n, wait)
 }
 
 // Many slow readers of a large file cost a turn of the loop nothing while their sockets are full.
@@ -610,14 +962,19 @@ type sharedFile struct{ *os.File }
 func (sharedFile) Release()      {}
 func (sharedFile) Changed() bool { return false }
 
-// A file from the page cache takes no memory of the heap, however many parts it is sent in.
+// A file from the page cache takes no memory of the heap, however it is sent, and in however many parts.
 func TestAllocationsOfAFile(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	const size = 3 * writeChunk
+	for _, size := range []int{1000, copyFile, copyFile + 1, 3 * writeChunk} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) { wantNoAllocationsOfAFile(t, size) })
+	}
+}
+
+func wantNoAllocationsOfAFile(t *testing.T, size int) {
 	var file web.File = &sharedFile{openTemp(t, strings.Repeat("f", size))}
-	tc := start(t, "", routes{"/file": nowHandler(func(w *web.Response, r *web.Request) { w.SendFile(file, 0, size) })})
+	tc := start(t, "", routes{"/file": nowHandler(func(w *web.Response, r *web.Request) { w.SendFile(file, 0, int64(size)) })})
 	c := tc.dialRaw(t)
 	t.Cleanup(c.close)
 	request, buffer := []byte(getFile), make([]byte, 1<<20)

@@ -58,6 +58,7 @@ type loop struct {
 	ebb     ebb
 	scratch []byte // what the connection in turn reads into
 	iov     [][]byte
+	copied  []byte // ranges of files on their way to the connection in turn; nil until the first
 	spare   []byte // a tail for the connection in turn
 	chunk   []byte // for streams
 	buffers netcore.Buffers

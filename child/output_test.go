@@ -18,6 +18,8 @@ type meter struct {
 	sent  []byte
 	most  int  // bytes of one call
 	corks bool // the last call said that more follows
+
+	copies bool // there is no sendfile
 }
 
 func (m *meter) fill(*conn, []byte) (int, error) { return 0, unix.EAGAIN }
@@ -48,14 +50,15 @@ func (m *meter) flushAll(_ *conn, pieces [][]byte) (int, error) {
 	return m.write(bytes.Join(pieces, nil))
 }
 
-func (m *meter) sendfile(_ *conn, file int, offset *int64, n int) (int, error) {
+func (m *meter) sendsFiles() bool { return !m.copies }
+
+func (m *meter) sendfile(_ *conn, file int, offset int64, n int, _ bool) (int, error) {
 	content := m.files[file]
-	rest := content[min(int(*offset), len(content)):]
+	rest := content[min(int(offset), len(content)):]
 	if len(rest) == 0 {
 		return 0, nil
 	}
 	n, err := m.write(rest[:min(n, len(rest))])
-	*offset += int64(n)
 	if n > 0 {
 		m.corks = false
 	}
@@ -71,6 +74,9 @@ func (f *fakeFile) Release()    { f.released++ }
 // bareLoop is a loop without poller and child, and one connection on it.
 func bareLoop(tr transport) (*loop, *conn) {
 	l := newLoop(nil, nil)
+	if m, ok := tr.(*meter); ok {
+		l.disk.peek = func(fd int, p []byte, offset int64) (int, error) { return copy(p, m.files[fd][offset:]), nil }
+	}
 	c := &conn{fd: 3, transport: tr, listener: &listener{}, flags: flagWritable | flagRegistered}
 	c.serial = l.table.Put(3, c)
 	return l, c
@@ -80,7 +86,7 @@ func bareLoop(tr transport) (*loop, *conn) {
 func TestOutputThroughNarrowSockets(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for round := range 300 {
-		fake := &meter{files: map[int][]byte{}}
+		fake := &meter{files: map[int][]byte{}, copies: round%3 == 0}
 		fake.take = func() int { return []int{0, 1, 2, 7, 100, 5000, 1 << 20}[rnd.IntN(7)] }
 		l, c := bareLoop(fake)
 		var want []byte
@@ -93,7 +99,7 @@ func TestOutputThroughNarrowSockets(t *testing.T) {
 			return b
 		}
 		for range rnd.IntN(60) {
-			switch b := fill(1 + rnd.IntN(3000)); rnd.IntN(4) {
+			switch b := fill(1 + rnd.IntN(3000)); rnd.IntN(5) {
 			case 0:
 				l.sendMemoryFor(c, b)
 				want = append(want, b...)
@@ -105,6 +111,16 @@ func TestOutputThroughNarrowSockets(t *testing.T) {
 				l.tail(c)
 				l.sendFile(c, f, int64(off), int64(len(b)-off))
 				want = append(want, b[off:]...)
+			case 2: // longer than what is copied, now and then
+				if rnd.IntN(10) == 0 {
+					b = fill(copyFile - 10 + rnd.IntN(200_000))
+				}
+				f := &fakeFile{fd: len(files)}
+				files = append(files, f)
+				fake.files[f.fd] = b
+				l.tail(c)
+				l.sendFile(c, f, 0, int64(len(b)))
+				want = append(want, b...)
 			default:
 				l.putTail(c, append(l.tail(c), b...))
 				want = append(want, b...)
@@ -149,11 +165,12 @@ func (l *loop) sendMemoryFor(c *conn, b []byte) {
 
 // A turn sends at most a chunk, so that a client that takes everything does not make the others wait.
 func TestFlushKeepsToItsBudget(t *testing.T) {
-	for _, kind := range []string{"memory", "many pieces", "tail", "file"} {
+	for _, kind := range []string{"memory", "many pieces", "tail", "file", "file without sendfile", "small files"} {
 		t.Run(kind, func(t *testing.T) {
 			fake := &meter{take: func() int { return 1 << 30 }}
 			l, c := bareLoop(fake)
 			large := make([]byte, 10*writeChunk)
+			most := uint64(writeChunk)
 			switch kind {
 			case "memory":
 				l.sendMemoryFor(c, large)
@@ -167,11 +184,22 @@ func TestFlushKeepsToItsBudget(t *testing.T) {
 				fake.files = map[int][]byte{1: large}
 				l.tail(c)
 				l.sendFile(c, &fakeFile{fd: 1}, 0, int64(len(large)))
+			case "file without sendfile":
+				fake.files, fake.copies = map[int][]byte{1: large}, true
+				l.tail(c)
+				l.sendFile(c, &fakeFile{fd: 1}, 0, int64(len(large)))
+			case "small files":
+				fake.files = map[int][]byte{1: large}
+				for range len(large) / copyFile {
+					l.putTail(c, append(l.tail(c), "head"...))
+					l.sendFile(c, &fakeFile{fd: 1}, 0, copyFile)
+				}
+				most += copyFile // they are not parted
 			}
 			for turn := 1; c.out != nil; turn++ {
 				before := c.sent
 				l.flush(c)
-				if n := c.sent - before; n > writeChunk || n == 0 {
+				if n := c.sent - before; n > most || n == 0 {
 					t.Fatalf("turn %d sent %d bytes", turn, n)
 				}
 			}

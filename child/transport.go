@@ -11,9 +11,11 @@ type transport interface {
 	flush(c *conn, p []byte, more bool) (int, error)
 	// flushAll writes several pieces in one call.
 	flushAll(c *conn, pieces [][]byte) (int, error)
-	// sendfile writes at most n bytes of file from *offset on and advances it; 0 and no error is the end of the file. Beyond what
-	// c.out.fetched covers, netcore.ErrUncached says that it would have to wait for a disk.
-	sendfile(c *conn, file int, offset *int64, n int) (int, error)
+	// sendsFiles reports whether sendfile can be called. Otherwise files are read into memory, piece by piece, and flushed.
+	sendsFiles() bool
+	// sendfile writes at most n bytes of file from offset on; 0 and no error is the end of the file. Unless it may wait for a disk,
+	// netcore.ErrUncached and netcore.ErrCacheUnknown say that it would, or might.
+	sendfile(c *conn, file int, offset int64, n int, wait bool) (int, error)
 	// closeNotify tells the peer that nothing more will be sent.
 	closeNotify(c *conn) error
 	// movable reports whether another process could go on with the socket alone.
@@ -33,11 +35,13 @@ func (plain) flushAll(c *conn, pieces [][]byte) (int, error) {
 	return netcore.Writev(int(c.fd), pieces)
 }
 
-func (plain) sendfile(c *conn, file int, offset *int64, n int) (int, error) {
-	if *offset < c.out.fetched {
-		return netcore.SendfileWaiting(int(c.fd), file, offset, n)
+func (plain) sendsFiles() bool { return true }
+
+func (plain) sendfile(c *conn, file int, offset int64, n int, wait bool) (int, error) {
+	if wait {
+		return netcore.SendfileWaiting(int(c.fd), file, &offset, n)
 	}
-	return netcore.Sendfile(int(c.fd), file, offset, n)
+	return netcore.Sendfile(int(c.fd), file, &offset, n)
 }
 
 func (plain) closeNotify(c *conn) error { return netcore.ShutdownWrite(int(c.fd)) }

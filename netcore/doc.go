@@ -25,7 +25,8 @@
 //
 // # Errors
 //
-// The calls of the hot path (Accept, Read, Write, Send, Writev, Sendfile) return the bare unix.Errno, so that a caller
-// compares with ==; EINTR is retried inside, EAGAIN is returned as it is. All other functions wrap the errno with the
-// operation and its object; use errors.Is there.
+// The calls of the hot path (Accept, Read, Recv, Write, Send, Writev, Sendfile, SendfileWaiting, ReadWaiting) return the
+// bare unix.Errno, so that a caller compares with ==; EINTR is retried inside, EAGAIN is returned as it is. Those that do
+// not wait for a disk (Sendfile, ReadCached) return [ErrUncached] or [ErrCacheUnknown] instead, bare too. All other
+// functions wrap the errno with the operation and its object; use errors.Is there.
 package netcore

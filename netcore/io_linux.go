@@ -103,18 +103,65 @@ func Writev(fd int, iov [][]byte) (int, error) {
 	}
 }
 
-// ErrUncached says that a range of a file is not in the page cache as a whole, or that this cannot be known: to send it may wait for a disk.
+// ErrUncached says that a range of a file is not in the page cache as a whole: to read or send it would wait for a disk.
 var ErrUncached = errors.New("not in the page cache")
 
+// ErrCacheUnknown says that a file system does not tell what is in the page cache (no RWF_NOWAIT: overlayfs, FUSE): to read or send it may
+// wait for a disk.
+var ErrCacheUnknown = errors.New("the file system does not tell what is in the page cache")
+
+// ReadCached reads len(p) bytes of a file from off on, all by one call, if none of them has to wait for a disk: otherwise it returns
+// ErrUncached or ErrCacheUnknown, then somebody else reads the range, and ReadWaiting gets it. 0 and nil is the end of the file. A range
+// that goes beyond it is taken for one that is not cached. p must not be empty (EINVAL).
+func ReadCached(file int, p []byte, off int64) (int, error) {
+	if len(p) == 0 {
+		return 0, unix.EINVAL
+	}
+	if !offsetsFit {
+		return 0, ErrCacheUnknown
+	}
+	vector := unix.Iovec{Base: &p[0]}
+	vector.SetLen(len(p))
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(file), uintptr(unsafe.Pointer(&vector)), 1, uintptr(off), 0, unix.RWF_NOWAIT)
+		if errno == unix.EOPNOTSUPP {
+			if !inMemory(file) {
+				return 0, ErrCacheUnknown
+			}
+			n, _, errno = unix.RawSyscall6(unix.SYS_PREAD64, uintptr(file), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), uintptr(off), 0, 0)
+		}
+		switch {
+		case errno == 0 && (n == 0 || int(n) == len(p)):
+			return int(n), nil
+		case errno != unix.EINTR:
+			return 0, ErrUncached
+		}
+	}
+}
+
+// ReadWaiting is ReadCached that may wait for a disk: an ordinary pread(2), of which Go's scheduler knows. A short count is followed by the
+// end of the file.
+func ReadWaiting(file int, p []byte, off int64) (int, error) {
+	for {
+		n, err := unix.Pread(file, p, off)
+		if err == nil {
+			return n, nil
+		}
+		if err != unix.EINTR {
+			return 0, err
+		}
+	}
+}
+
 // Sendfile copies at most n bytes of the file in, from *off on, to the socket out, and moves *off past what it has sent. It returns 0 and
-// nil at the end of the file, EAGAIN when the socket has no room, and ErrUncached, having sent nothing, when it would have to wait for a
-// disk: then somebody else reads the range, and SendfileWaiting sends it.
+// nil at the end of the file, EAGAIN when the socket has no room, and ErrUncached or ErrCacheUnknown, having sent nothing, when it would, or
+// might, have to wait for a disk: then somebody else reads the range, and SendfileWaiting sends it.
 //
 // It is a raw call: a sendfile of many pages takes longer than Go lets a system call take before it moves the caller's work to another
 // thread, although nothing waits.
 func Sendfile(out, in int, off *int64, n int) (int, error) {
-	if !cached(in, *off, n) {
-		return 0, ErrUncached
+	if err := cached(in, *off, n); err != nil {
+		return 0, err
 	}
 	for {
 		sent, _, errno := unix.RawSyscall6(unix.SYS_SENDFILE, uintptr(out), uintptr(in), uintptr(unsafe.Pointer(off)), uintptr(n), 0, 0)
@@ -146,13 +193,15 @@ func SendfileWaiting(out, in int, off *int64, n int) (int, error) {
 // of sending so much.
 const probeStep = 128 << 10
 
-// cached reports whether the n bytes at off of a file can be read without waiting for a disk. It asks for its first byte, its last one,
-// and one in each probeStep, by reads that may not wait (RWF_NOWAIT, preadv2(2)). They see whether a page holds its content; cachestat(2)
-// also counts those that are still being read. Beyond the end of the file there is nothing to wait for. Where it cannot be known the
-// answer is no.
-func cached(file int, off int64, n int) bool {
-	if unsafe.Sizeof(off) != unsafe.Sizeof(uintptr(0)) { // sendfile and preadv2 take another off_t there
-		return false
+// offsetsFit: sendfile and preadv2 take another off_t where a register is shorter than an offset.
+const offsetsFit = unsafe.Sizeof(int64(0)) == unsafe.Sizeof(uintptr(0))
+
+// cached reports whether the n bytes at off of a file can be read without waiting for a disk: nil, ErrUncached or ErrCacheUnknown. It asks
+// for its first byte, its last one, and one in each probeStep, by reads that may not wait (RWF_NOWAIT, preadv2(2)). They see whether a page
+// holds its content; cachestat(2) also counts those that are still being read. Beyond the end of the file there is nothing to wait for.
+func cached(file int, off int64, n int) error {
+	if !offsetsFit {
+		return ErrCacheUnknown
 	}
 	last := off + int64(n) - 1
 	for at := off; at <= last; {
@@ -160,16 +209,18 @@ func cached(file int, off int64, n int) bool {
 		vector := unix.Iovec{Base: &b[0], Len: 1}
 		got, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(file), uintptr(unsafe.Pointer(&vector)), 1, uintptr(at), 0, unix.RWF_NOWAIT)
 		switch {
+		case errno == unix.EOPNOTSUPP && inMemory(file):
+			return nil
 		case errno == unix.EOPNOTSUPP:
-			return inMemory(file)
+			return ErrCacheUnknown
 		case errno != 0:
-			return false
+			return ErrUncached
 		case got == 0 || at == last:
-			return true
+			return nil
 		}
 		at = min(at+probeStep, last)
 	}
-	return true
+	return nil
 }
 
 // inMemory reports whether a file has no disk behind it: tmpfs, whose files do not know RWF_NOWAIT. Only they, those of hugetlbfs and

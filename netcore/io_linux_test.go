@@ -315,27 +315,31 @@ func TestCached(t *testing.T) {
 	const size = 1 << 20
 	file := tempFile(t, "", size)
 	_, err := unix.Preadv2(int(file.Fd()), [][]byte{make([]byte, 1)}, 0, unix.RWF_NOWAIT)
-	known := err != unix.EOPNOTSUPP || inMemory(int(file.Fd())) // not every file system can tell
+	unknown := err == unix.EOPNOTSUPP && !inMemory(int(file.Fd())) // not every file system can tell
 	for _, r := range []struct {
 		off int64
 		n   int
 	}{{0, 1}, {0, size}, {size - 1, 1}, {1000, size}, {size, 10}, {5, 0}} {
-		if got := cached(int(file.Fd()), r.off, r.n); got != (known || r.n == 0) {
-			t.Errorf("cached(%d, %d) = %v", r.off, r.n, got)
+		var want error
+		if unknown && r.n > 0 {
+			want = ErrCacheUnknown
+		}
+		if got := cached(int(file.Fd()), r.off, r.n); got != want {
+			t.Errorf("cached(%d, %d) = %v, want %v", r.off, r.n, got, want)
 		}
 	}
-	if cached(-1, 0, 1) {
-		t.Error("cached(-1) is true")
+	if err := cached(-1, 0, 1); err != ErrUncached {
+		t.Errorf("cached(-1): %v", err)
 	}
 	p := make([]int, 2)
 	if err := unix.Pipe(p); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _, _ = Close(p[0]), Close(p[1]) }()
-	if cached(p[0], 0, 1) {
+	if cached(p[0], 0, 1) == nil {
 		t.Error("a pipe is cached")
 	}
-	wantNoAllocs(t, "cached", func() { cached(int(file.Fd()), 0, size) })
+	wantNoAllocs(t, "cached", func() { _ = cached(int(file.Fd()), 0, size) })
 }
 
 // A hole is found wherever it is in a range: at its ends, and in its middle; what does not touch it is there.
@@ -349,12 +353,12 @@ func TestCachedSeesHoles(t *testing.T) {
 			off int64
 			n   int
 		}{{0, size}, {max(0, at-700<<10), 700<<10 + 1}, {at, hole}, {at + 100, 1}, {at + hole - 1, 10}, {max(0, at-64<<10), 512 << 10}} {
-			if cached(fd, r.off, r.n) {
+			if cached(fd, r.off, r.n) == nil {
 				t.Errorf("a hole at %d: %d bytes at %d are cached", at, r.n, r.off)
 			}
 			evict(t, file, at, hole) // a probe may read ahead
 		}
-		if at > 0 && !cached(fd, 0, int(at)) || at == 0 && !cached(fd, hole, size-hole) {
+		if at > 0 && cached(fd, 0, int(at)) != nil || at == 0 && cached(fd, hole, size-hole) != nil {
 			t.Errorf("a hole at %d: what is beside it is not cached", at)
 		}
 	}
@@ -424,6 +428,82 @@ func TestSendfileOfTmpfs(t *testing.T) {
 	}
 	if inMemory(-1) {
 		t.Error("no file is in memory")
+	}
+}
+
+// ReadCached reads a range or nothing of it, as ReadWaiting does not.
+func TestReadCached(t *testing.T) {
+	const size = 256 << 10
+	for _, folder := range []string{"", "/dev/shm"} {
+		file := tempFile(t, folder, size)
+		fd := int(file.Fd())
+		content, err := os.ReadFile(file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = unix.Preadv2(fd, [][]byte{make([]byte, 1)}, 0, unix.RWF_NOWAIT)
+		unknown := err == unix.EOPNOTSUPP && !inMemory(fd)
+		p := make([]byte, size+1)
+		for _, r := range []struct {
+			off           int64
+			n             int
+			cached, waits int   // what is read
+			err           error // of ReadCached
+		}{
+			{0, 1, 1, 1, nil},
+			{0, size, size, size, nil},
+			{5, 64 << 10, 64 << 10, 64 << 10, nil},
+			{size - 7, 7, 7, 7, nil},
+			{size - 7, 8, 0, 7, ErrUncached},
+			{0, size + 1, 0, size, ErrUncached},
+			{size, 1, 0, 0, nil},
+			{size + 100, 10, 0, 0, nil},
+		} {
+			want := r.err
+			if unknown {
+				r.cached, want = 0, ErrCacheUnknown
+			}
+			clear(p)
+			if n, err := ReadCached(fd, p[:r.n], r.off); n != r.cached || err != want || n > 0 && !bytes.Equal(p[:n], content[r.off:][:n]) {
+				t.Errorf("%q: ReadCached of %d bytes at %d: %d, %v, or not the same", folder, r.n, r.off, n, err)
+			}
+			clear(p)
+			if n, err := ReadWaiting(fd, p[:r.n], r.off); n != r.waits || err != nil || n > 0 && !bytes.Equal(p[:n], content[r.off:][:n]) {
+				t.Errorf("%q: ReadWaiting of %d bytes at %d: %d, %v, or not the same", folder, r.n, r.off, n, err)
+			}
+		}
+		wantNoAllocs(t, "ReadCached", func() { _, _ = ReadCached(fd, p[:4096], 0) })
+		wantNoAllocs(t, "ReadWaiting", func() { _, _ = ReadWaiting(fd, p[:4096], 0) })
+		if _, err := ReadCached(fd, nil, 0); err != unix.EINVAL {
+			t.Errorf("ReadCached of nothing: %v", err)
+		}
+	}
+	if _, err := ReadCached(-1, make([]byte, 1), 0); err != ErrUncached {
+		t.Errorf("ReadCached of no file: %v", err)
+	}
+	if _, err := ReadWaiting(-1, make([]byte, 1), 0); err != unix.EBADF {
+		t.Errorf("ReadWaiting of no file: %v", err)
+	}
+}
+
+// A hole in the range, wherever it is, ends a read that may not wait, and is there after one that may.
+func TestReadCachedOfWhatIsNot(t *testing.T) {
+	const size, hole = 1 << 20, 128 << 10
+	for _, at := range []int64{0, 448 << 10, size - hole} {
+		file := tempFile(t, "", size)
+		fd := int(file.Fd())
+		p := make([]byte, 512<<10)
+		off := min(max(0, at-200<<10), size-int64(len(p)))
+		evict(t, file, at, hole)
+		if n, err := ReadCached(fd, p, off); n != 0 || err != ErrUncached {
+			t.Errorf("a hole at %d: %d, %v", at, n, err)
+		}
+		if n, err := ReadWaiting(fd, p, off); n != len(p) || err != nil {
+			t.Errorf("a hole at %d, waiting: %d, %v", at, n, err)
+		}
+		if n, err := ReadCached(fd, p, off); n != len(p) || err != nil {
+			t.Errorf("what was a hole at %d: %d, %v", at, n, err)
+		}
 	}
 }
 
