@@ -255,6 +255,56 @@ func TestDidYouMean(t *testing.T) {
 	}
 }
 
+// What other servers call it is answered by the place where it was written.
+func TestSynonyms(t *testing.T) {
+	places := map[string][]string{
+		"top":      {"children", "log", "listen", "site", "limits", "include"},
+		"site":     {"hosts", "listen", "access_log", "route", "compress", "timeout"},
+		"route":    {"limits", "static", "redirect", "respond", "function", "compress", "timeout"},
+		"static":   {"root", "index", "try", "headers", "types", "symlinks", "hidden", "precompressed", "access", "compress", "error", "fallback", "files", "listing", "write"},
+		"access":   {"paths", "methods", "allow", "from", "users", "users_file", "tokens", "satisfy", "realm"},
+		"error":    {"file", "headers"},
+		"compress": {"codings", "min_bytes", "max_file", "types", "gzip_level", "cache", "directory"},
+		"write":    {"max_bytes", "fsync", "create_directories", "delete", "mode"},
+	}
+	for _, c := range []struct{ place, word, want string }{
+		{"top", "server", `did you mean "site"?`},
+		{"top", "client_max_body_size", `did you mean "limits"?`},
+		{"site", "location", `did you mean "route"?`},
+		{"site", "gzip", `did you mean "compress"?`},
+		{"site", "root", `that is a matter of static { } in a route "PATTERN" { }`},
+		{"site", "file_server", `that is a matter of static { } in a route "PATTERN" { }`},
+		{"site", "try_files", `that is a matter of static { } in a route "PATTERN" { }`},
+		{"route", "file_server", `did you mean "static"?`},
+		{"route", "Try_Files", `did you mean "static"?`},
+		{"route", "rewrite", `did you mean "redirect"?`},
+		{"static", "AutoIndex", `did you mean "listing"?`},
+		{"static", "path", `did you mean "root"?`},
+		{"static", "dotfiles", `did you mean "hidden"?`},
+		{"static", "rewrite", `did you mean "try"?`},
+		{"static", "location", `did you mean "files"?`},
+		{"static", "auth_basic", `did you mean "access"?`},
+		{"static", "max_size", `did you mean "write"?`},
+		{"static", "try_files", `write try = ["{path}", "{path}/", "{path}.html"], or fallback { file = "/index.html" } to send one file for all that is missing`},
+		{"static", "expires", `write headers = { Cache-Control = "max-age=3600" }, or the same in files "PATTERN" { } for some of the files`},
+		{"static", "error_page", `write error "404" { file = "/404.html" }, and the same for each other status`},
+		{"static", "rot", `did you mean "root"?`},
+		{"access", "path", `did you mean "paths"?`},
+		{"access", "auth_basic", `did you mean "realm"?`},
+		{"access", "deny", `write allow = "none", or from for the addresses that may`},
+		{"access", "htpasswd", `did you mean "users_file"?`},
+		{"error", "path", `did you mean "file"?`},
+		{"compress", "dir", `did you mean "directory"?`},
+		{"compress", "level", `did you mean "gzip_level"?`},
+		{"write", "max_size", `did you mean "max_bytes"?`},
+		{"write", "try_files", ""},
+	} {
+		if got := DidYouMean(c.word, places[c.place]); got != c.want {
+			t.Errorf("%q in %s: got %q, want %q", c.word, c.place, got, c.want)
+		}
+	}
+}
+
 func TestBlock(t *testing.T) {
 	spec := BlockSpec{
 		Name: "thing", Labels: []string{"NAME"},

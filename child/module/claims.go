@@ -49,10 +49,10 @@ func (c *Claims) release(key fileKey) {
 		delete(c.files, key)
 		parked = held.parked
 	}
-	c.mu.Unlock()
-	for _, fd := range parked {
+	for _, fd := range parked { // under the lock: no claim begins meanwhile
 		syscall.Close(fd)
 	}
+	c.mu.Unlock()
 }
 
 // Claimed reports whether somebody claims the file.

@@ -35,7 +35,7 @@ type cache struct {
 	list    entry // ring: list.next was used last, list.prev is the next to go
 	bytes   int64
 	files   int
-	due     []appointment // about in the order of their time; some are of entries that have gone
+	due     []*appointment // about in the order of their time; some are of entries that have gone
 	closed  bool
 }
 
@@ -84,9 +84,9 @@ type appointment struct {
 
 // queueLocked sees to it that e comes up for a look once it is due.
 func (c *cache) queueLocked(e *entry) {
-	if !e.queued && c.entries[e.key] == e {
-		e.queued = true
-		c.due = append(c.due, appointment{e, e.checked})
+	if e.queued == nil && c.entries[e.key] == e {
+		e.queued = &appointment{e, e.checked}
+		c.due = append(c.due, e.queued)
 	}
 }
 
@@ -97,19 +97,21 @@ func (c *cache) nextDue(now int64) (e *entry, more bool) {
 	defer c.mu.Unlock()
 	for len(c.due) > 0 && now-c.due[0].at >= renewAfter {
 		e := c.due[0].e
-		c.due[0] = appointment{}
+		c.due[0] = nil
 		c.due = c.due[1:]
-		e.queued = false
+		if e == nil { // it has gone
+			continue
+		}
+		e.queued = nil
 		switch {
-		case c.entries[e.key] != e:
 		case now-e.checked < renewAfter: // a worker has looked meanwhile
 			c.queueLocked(e)
 		case e.used.Swap(false):
 			e.seen = now
 			return e, true
 		case e.files() > 0 && now-e.seen < idleFor:
-			e.queued = true
-			c.due = append(c.due, appointment{e, now})
+			e.queued = &appointment{e, now}
+			c.due = append(c.due, e.queued)
 		case e.files() > 0:
 			c.dropLocked(e)
 		}
@@ -217,14 +219,17 @@ func (c *cache) shedLocked(files int) {
 	}
 }
 
-// shedCoded forgets the entries used longest ago whose coded forms are in files, until those of at least n bytes have gone. They are closed
-// when it returns, but those that responses are being sent from.
-func (c *cache) shedCoded(n int64) {
+// shedCoded forgets the entries used longest ago whose coded forms are in files, until those of at least n bytes have gone; but none that
+// was used within idleFor. They are closed when it returns, but those that responses are being sent from.
+func (c *cache) shedCoded(n, now int64) {
 	var files []*descriptor
 	c.mu.Lock()
 	for e := c.list.prev; e != &c.list && n > 0; {
 		older, held := e, false
 		e = e.prev
+		if now-older.seen < idleFor || older.used.Load() {
+			continue // it would be packed again at once
+		}
 		for i := range older.coded {
 			if f := older.coded[i].Load(); f != nil && f != &older.plain && f.file != nil && f.file.acquire() {
 				files, held = append(files, f.file), true
@@ -254,6 +259,9 @@ func (c *cache) close() {
 
 func (c *cache) dropLocked(e *entry) {
 	delete(c.entries, e.key)
+	if e.queued != nil {
+		e.queued.e = nil // what has gone takes no memory
+	}
 	c.bytes -= e.cost()
 	e.next.prev, e.prev.next = e.prev, e.next
 	e.next, e.prev = nil, nil
@@ -268,4 +276,11 @@ func (c *cache) touchLocked(e *entry) {
 	e.next.prev, e.prev.next = e.prev, e.next
 	e.next, e.prev = c.list.next, &c.list
 	e.next.prev, e.prev.next = e, e
+}
+
+// awaits reports whether entries will come up.
+func (c *cache) awaits() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.due) > 0
 }

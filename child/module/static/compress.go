@@ -1,10 +1,13 @@
 package static
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,8 +30,14 @@ type compressOptions struct {
 // packWindow is the binary logarithm of the encoders' window, in bytes. A file is packed once, so more memory is well spent.
 const packWindow = 20
 
-// packAtOnce is how many files a route packs at a time in a process: an encoder of the highest levels holds some 40 MiB.
-const packAtOnce = 2
+const (
+	// packPiece is how much is packed before others have their turn, in bytes: up to a millisecond at the standard levels.
+	packPiece = 16 << 10
+	// packRest is how long an entry whose content could not be packed or kept is sent as it is, before that is tried again (ns).
+	packRest = int64(10 * time.Second)
+	// complainEvery is how often a route logs that (ns).
+	complainEvery = int64(time.Minute)
+)
 
 func compressSpec() configs.BlockSpec {
 	return configs.BlockSpec{
@@ -48,6 +57,9 @@ func compressSpec() configs.BlockSpec {
 			if len(b.Strings("codings")) == 0 {
 				problems = append(problems, configs.Problem{At: "codings", Message: "no coding is offered", Cure: "remove the block to compress nothing"})
 			}
+			if b.Size("min_bytes") > b.Size("max_file") {
+				problems = append(problems, configs.Problem{At: "min_bytes", Message: "min_bytes is more than max_file: nothing would be compressed", Cure: "lower it"})
+			}
 			return append(problems, coding.CheckTypes("types", b.Strings("types"))...)
 		},
 	}
@@ -66,7 +78,7 @@ type packer struct {
 	compressOptions
 	encoders *coding.Encoders
 	store    *store
-	slots    chan struct{} // a token for each that packs
+	turn     sync.Mutex // held by who packs: one at a time, for an encoder of the highest levels holds some 40 MiB
 }
 
 func newPacker(o *compressOptions) (*packer, error) {
@@ -75,7 +87,7 @@ func newPacker(o *compressOptions) (*packer, error) {
 		return nil, fmt.Errorf("compress: %w", err)
 	}
 	return &packer{
-		compressOptions: *o, store: kept, slots: make(chan struct{}, packAtOnce),
+		compressOptions: *o, store: kept,
 		encoders: coding.NewEncoders(coding.EncoderOptions{Levels: o.levels, Window: packWindow}),
 	}, nil
 }
@@ -85,13 +97,13 @@ func (s *server) offer(dir int, e *entry, size, wall int64) {
 	for _, c := range s.siblings {
 		var st unix.Stat_t
 		name := e.name + c.Extension()
-		if s.root.stat(dir, name, &st) != nil {
-			e.sights = append(e.sights, sight{name: name})
+		if err := s.root.stat(dir, name, &st); err != nil {
+			e.sights = append(e.sights, see(name, err, &st))
 			continue
 		}
 		id := identify(&st)
 		e.racy = e.racy || wall-max(id.mtime, id.ctime) < settled
-		e.sights = append(e.sights, sight{name: name, there: true, id: id})
+		e.sights = append(e.sights, see(name, nil, &st))
 		if id.mtime >= e.id.mtime && s.unclaimed(dir, name, &st) == nil { // one that is older is of an older version
 			e.offered = append(e.offered, c)
 		}
@@ -115,7 +127,7 @@ func (s *server) offer(dir int, e *entry, size, wall int64) {
 }
 
 // choose returns the form that suits r; nil: it has yet to be made, by encode.
-func (e *entry) choose(r *web.Request) *form {
+func (e *entry) choose(r *web.Request, now int64) *form {
 	if len(e.offered) == 0 {
 		return &e.plain
 	}
@@ -123,7 +135,11 @@ func (e *entry) choose(r *web.Request) *form {
 	if best == coding.Identity || r.Header.Has("Range") { // ranges are of the content as it is
 		return &e.plain
 	}
-	return e.coded[best].Load()
+	f := e.coded[best].Load()
+	if f == nil && now < e.packAfter.Load() {
+		return &e.plain
+	}
+	return f
 }
 
 // encode makes the form of e that suits r. If that does not work, or another worker is at it, it is e as it is. The caller is a user of the
@@ -155,12 +171,9 @@ func (s *server) encode(r *web.Request, e *entry) *form {
 		return &e.plain
 	case err == errBusy, errors.Is(err, errStoreBusy): // another time
 		return &e.plain
-	case errors.Is(err, errStoreFull):
-		e.coded[best].CompareAndSwap(nil, &e.plain)
-		return &e.plain
 	case err != nil:
-		e.coded[best].CompareAndSwap(nil, &e.plain)
-		if s.log != nil {
+		e.packAfter.Store(s.now() + packRest)
+		if s.log != nil && !errors.Is(err, errStoreFull) && s.complains() {
 			s.log(module.Warn, "a file is sent uncompressed", module.Field{Key: "file", Value: e.name}, module.Field{Key: "coding", Value: best.String()},
 				module.Field{Key: "error", Value: err.Error()})
 		}
@@ -181,10 +194,16 @@ var (
 	errBusy      = errors.New("static: too many files are being compressed")
 )
 
+// complains reports whether it may be logged now that something is sent uncompressed.
+func (s *server) complains() bool {
+	now, last := s.now(), s.complained.Load()
+	return (last == 0 || now-last >= complainEvery) && s.complained.CompareAndSwap(last, now)
+}
+
 // openSibling makes a form of the precompressed sibling that was seen beside e. The caller is the user of its file.
 func (s *server) openSibling(e *entry, c coding.Coding) (*form, error) {
 	name := e.name + c.Extension()
-	i := slices.IndexFunc(e.sights, func(seen sight) bool { return seen.there && seen.name == name })
+	i := slices.IndexFunc(e.sights, func(seen sight) bool { return seen.err == nil && seen.name == name })
 	if i < 0 || !slices.Contains(s.siblings, c) || e.sights[i].id.mtime < e.id.mtime {
 		return nil, errNoSibling
 	}
@@ -195,7 +214,10 @@ func (s *server) openSibling(e *entry, c coding.Coding) (*form, error) {
 	defer dir.Release()
 	src := &source{wall: s.wall().UnixNano(), claims: s.claims}
 	if src.fd, err = s.root.open(dir.fd, name, &src.st); err != nil {
-		return nil, errChanged
+		if absent(err) || err == errDirectory || err == errSpecial {
+			return nil, errChanged
+		}
+		return nil, err
 	}
 	if identify(&src.st) != e.sights[i].id || s.unclaimed(dir.fd, name, &src.st) != nil {
 		src.close()
@@ -224,12 +246,10 @@ func (s *server) pack(e *entry, c coding.Coding) (*form, error) {
 		made.kept = id
 		return made, nil
 	}
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	default:
+	if !p.turn.TryLock() {
 		return nil, errBusy
 	}
+	defer p.turn.Unlock()
 	var whole []byte
 	if e.plain.full != nil {
 		whole = e.plain.full.Body
@@ -239,7 +259,7 @@ func (s *server) pack(e *entry, c coding.Coding) (*form, error) {
 			return nil, errChanged // shorter, or another one
 		}
 	}
-	packed := p.encoders.Pack(c, whole)
+	packed := p.encode(c, whole)
 	if len(packed) >= len(whole)-len(whole)/32 {
 		return nil, errNotWorth
 	}
@@ -249,7 +269,7 @@ func (s *server) pack(e *entry, c coding.Coding) (*form, error) {
 	}
 	file, err := p.store.put(id, packed)
 	if errors.Is(err, errStoreFull) {
-		s.cache.shedCoded(content.Size) // what was not used for longest makes room
+		s.cache.shedCoded(content.Size, s.now()) // what was not used for long makes room
 		file, err = p.store.put(id, packed)
 	}
 	if err != nil {
@@ -258,6 +278,21 @@ func (s *server) pack(e *entry, c coding.Coding) (*form, error) {
 	made := newForm(e.status, c, content, nil, file, e.contentType, e.fields)
 	made.kept = id
 	return made, nil
+}
+
+// encode packs content piece by piece.
+func (p *packer) encode(c coding.Coding, content []byte) []byte {
+	packed := bytes.NewBuffer(make([]byte, 0, len(content)/3+64))
+	encoder := p.encoders.Get(c, packed)
+	defer p.encoders.Put(c, encoder)
+	for len(content) > packPiece {
+		_, _ = encoder.Write(content[:packPiece]) // writing to memory does not fail
+		content = content[packPiece:]
+		breathe()
+	}
+	_, _ = encoder.Write(content)
+	_ = encoder.Close()
+	return packed.Bytes()
 }
 
 // inherit takes over what was made of the same content: of a file that was written again as it was, or is looked at anew because its last
@@ -280,7 +315,7 @@ func (e *entry) inherit(old *entry) {
 
 // sibling reports whether there was a precompressed sibling when e was made.
 func (e *entry) sibling(c coding.Coding) bool {
-	return slices.ContainsFunc(e.sights, func(seen sight) bool { return seen.there && seen.name == e.name+c.Extension() })
+	return slices.ContainsFunc(e.sights, func(seen sight) bool { return seen.err == nil && seen.name == e.name+c.Extension() })
 }
 
 // keep tells the store that what it has of e is in use.

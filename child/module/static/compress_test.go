@@ -2,7 +2,9 @@ package static
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -216,5 +218,81 @@ func TestSiblingRemoved(t *testing.T) {
 		if resp := twice(t, s, request); resp.Text() == "sibling" || decode(t, "gzip", resp.Body) != content {
 			t.Errorf("%.20q after the sibling was removed", resp.Text())
 		}
+	}
+}
+
+// A large sibling that is written in place is another one at once.
+func TestSiblingChangedInPlace(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"a.css", "a.css.gz"} {
+		write(t, root, name, large)
+		touch(t, filepath.Join(root, name), 1000)
+	}
+	s, _ := serve(t, root, func(o *options) { o.precompressed = []coding.Coding{coding.Gzip} })
+	request := webtest.Request{Target: "/a.css", Header: map[string]string{"Accept-Encoding": "gzip"}}
+	first := twice(t, s, request)
+	overwrite(t, filepath.Join(root, "a.css.gz"), "X")
+	second := webtest.Do(s, request)
+	if second.Text()[0] != 'X' || second.Header.Get("ETag") == first.Header.Get("ETag") || second.Header.Get("Content-Encoding") != "gzip" {
+		t.Errorf("%.1q %v", second.Text(), second.Header)
+	}
+}
+
+// words are 100 kB that get shorter, but not short.
+func words(seed uint64) string {
+	random := rand.New(rand.NewPCG(seed, 0))
+	var b strings.Builder
+	for b.Len() < 100_000 {
+		fmt.Fprintf(&b, "%x ", random.IntN(1<<20))
+	}
+	return b.String()
+}
+
+// What could not be kept is sent as it is for a while, and then tried again.
+func TestStoreFullForAWhile(t *testing.T) {
+	root := t.TempDir()
+	content := words(1)
+	write(t, root, "a.css", content)
+	s, c := serve(t, root, compressing)
+	s.packer.store.held.Add(s.packer.store.limit)
+	request := webtest.Request{Target: "/a.css", Header: map[string]string{"Accept-Encoding": "gzip"}}
+	for range 3 {
+		if resp := webtest.Do(s, request); resp.Header.Has("Content-Encoding") || resp.Text() != content {
+			t.Fatalf("%v", resp.Header)
+		}
+	}
+	if resp := webtest.Do(s, request); !resp.Inline {
+		t.Error("tried again at once")
+	}
+	s.packer.store.held.Add(-s.packer.store.limit)
+	c.add(time.Duration(packRest))
+	if resp := webtest.Do(s, request); resp.Header.Get("Content-Encoding") != "gzip" || decode(t, "gzip", resp.Body) != content {
+		t.Errorf("later: %v", resp.Header)
+	}
+}
+
+// Room is made by what nobody has used for long, and by nothing else: else each request would pack what the one before it has pushed out.
+func TestShedCoded(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.css", words(1))
+	write(t, root, "b.css", words(2))
+	s, c := serve(t, root, compressing)
+	gzip := func(target string) *webtest.Response {
+		return webtest.Do(s, webtest.Request{Target: target, Header: map[string]string{"Accept-Encoding": "gzip"}})
+	}
+	first := gzip("/a.css")
+	if first.Header.Get("Content-Encoding") != "gzip" || first.Length <= smallFile {
+		t.Fatalf("length %d, %v", first.Length, first.Header)
+	}
+	s.packer.store.limit = s.packer.store.held.Load() + 8<<10 // no room for another
+	gzip("/a.css")
+	if resp := gzip("/b.css"); resp.Header.Has("Content-Encoding") {
+		t.Error("what is in use has been pushed out")
+	}
+	c.add(time.Duration(renewAfter))
+	s.sweep() // counts the use
+	c.add(time.Duration(idleFor))
+	if resp := gzip("/b.css"); resp.Header.Get("Content-Encoding") != "gzip" {
+		t.Errorf("what nobody uses has not made room: %v", resp.Header)
 	}
 }

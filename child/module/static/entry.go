@@ -43,20 +43,32 @@ type entry struct {
 	coded   [coding.Count]atomic.Pointer[form] // nil: not made yet; &plain: not worth it
 	packed  atomic.Int64                       // memory of coded, in bytes
 
-	used atomic.Bool // since its last stat
+	used      atomic.Bool  // since its last stat
+	packAfter atomic.Int64 // until then it is sent as it is, monotonic ns: packing it has failed
 
 	// Under cache.mu.
-	checked    int64 // when the last stat was begun, monotonic ns
-	seen       int64 // when it was found to be in use
-	queued     bool  // in cache.due
+	checked    int64        // when the last stat was begun, monotonic ns
+	seen       int64        // when it was found to be in use
+	queued     *appointment // in cache.due; nil: not
 	next, prev *entry
 }
 
-// A sight is what one look has shown under a name: no file that could be served, or one with this identity.
+// A sight is what one look has shown under a name: a file with this identity, or why there is none that could be served.
 type sight struct {
-	name  string
-	there bool
-	id    fileID
+	name string
+	err  error // nil: there is one; of all kinds of absence ENOENT
+	id   fileID
+}
+
+// see makes a sight of the result of root.stat.
+func see(name string, err error, st *unix.Stat_t) sight {
+	switch {
+	case err == nil:
+		return sight{name: name, id: identify(st)}
+	case absent(err):
+		err = unix.ENOENT
+	}
+	return sight{name: name, err: err}
 }
 
 // A form is one representation of a file: its content as it is, or in a coding. It is immutable.

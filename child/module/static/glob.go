@@ -235,7 +235,8 @@ func matchSegment(pattern, text string) bool {
 		if !back || backText == "" {
 			return false
 		}
-		backText = backText[1:]
+		_, size := utf8.DecodeRuneInString(backText)
+		backText = backText[size:]
 		pattern, text = backPattern, backText
 	}
 }

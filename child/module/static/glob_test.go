@@ -39,6 +39,7 @@ func TestGlob(t *testing.T) {
 		{"*a*a*a*", "aaa xaxaxax", "aa"},
 		{"\xff*", "\xff \xffa", "a"},
 		{"{,x}.js", ".js x.js", "y.js"},
+		{"*??", "ab €u", "€ a"},
 	} {
 		g, err := parseGlob(test.pattern)
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -268,7 +267,7 @@ func (g *reading) pause(done int) error {
 	if g.r.Context().Err() != nil {
 		return errLeft
 	}
-	runtime.Gosched()
+	breathe()
 	return nil
 }
 

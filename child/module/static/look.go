@@ -47,7 +47,7 @@ func (s *server) resolve(dir int, key string, candidates []string, st *unix.Stat
 			case err == errDirectory && len(s.try) == 0:
 				return "", nil, err
 			}
-			sights = append(sights, sight{name: candidate})
+			sights = append(sights, see(candidate, err, st))
 			continue
 		}
 		for _, index := range s.index {
@@ -59,9 +59,13 @@ func (s *server) resolve(dir int, key string, candidates []string, st *unix.Stat
 			case err == nil, !absent(err) && err != errDirectory:
 				return name, sights, err
 			}
-			sights = append(sights, sight{name: name})
+			sights = append(sights, see(name, err, st))
 		}
-		if s.listing != nil && strings.TrimSuffix(candidate, "/") == strings.TrimSuffix(key, "/") && s.root.stat(dir, directoryName(candidate), st) == errDirectory {
+		if s.listing != nil && strings.TrimSuffix(candidate, "/") == strings.TrimSuffix(key, "/") {
+			if err := s.root.stat(dir, directoryName(candidate), st); err != errDirectory {
+				sights = append(sights, see(directoryName(candidate), err, st))
+				continue
+			}
 			if candidate == key {
 				return "", nil, errListed
 			}
@@ -157,7 +161,7 @@ func (s *server) describe(dir int, key, name string, p *page, sights []sight, sr
 	if err != nil {
 		return nil, err
 	}
-	e.id = identify(&src.st) // it may have grown meanwhile
+	e.id, e.racy = identify(&src.st), src.racy() // it may have grown meanwhile
 	if p != nil {
 		e.status = p.option.status
 		e.fields = s.commonFields(name, p.fields...)
@@ -181,18 +185,27 @@ func (s *server) same(dir int, e *entry, name string, st *unix.Stat_t) bool {
 			return false
 		}
 		var now unix.Stat_t
-		err := s.root.stat(dir, e.sights[i].name, &now)
-		if (err == nil) != e.sights[i].there || err == nil && identify(&now) != e.sights[i].id {
+		if err := s.root.stat(dir, e.sights[i].name, &now); see(e.sights[i].name, err, &now) != e.sights[i] {
 			return false
 		}
 	}
 	return true
 }
 
-// unchanged looks whether an entry still is what a look would make.
-func (s *server) unchanged(dir int, e *entry) bool {
+// unchanged looks whether an entry still is what a look would make. sure is false where nothing can be looked at for want of descriptors or
+// memory.
+func (s *server) unchanged(dir int, e *entry) (same, sure bool) {
+	if e.racy {
+		return false, true
+	}
 	var st unix.Stat_t
-	return !e.racy && s.root.stat(dir, e.name, &st) == nil && s.unclaimed(dir, e.name, &st) == nil && s.same(dir, e, e.name, &st)
+	switch err := s.root.stat(dir, e.name, &st); err {
+	case nil:
+		return s.unclaimed(dir, e.name, &st) == nil && s.same(dir, e, e.name, &st), true
+	case unix.EMFILE, unix.ENFILE, unix.ENOMEM:
+		return false, false
+	}
+	return false, true
 }
 
 var (

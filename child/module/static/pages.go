@@ -3,6 +3,7 @@ package static
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tined/tined/child/web"
 )
@@ -60,7 +61,7 @@ func (s *server) refuseNow(w *web.Response, status int, fields ...web.Field) boo
 		return true
 	}
 	e := s.cache.get([]byte(pageKey(p)), s.now())
-	if e == nil {
+	if e == nil || e.plain.changed() {
 		return false
 	}
 	return s.sendPage(w, e, fields)
@@ -103,7 +104,10 @@ func (s *server) sendPage(w *web.Response, e *entry, fields []web.Field) bool {
 	}
 	h := w.Header()
 	for _, f := range fields {
-		h.Add(f.Name, f.Value)
+		own := func(of web.Field) bool { return strings.EqualFold(of.Name, f.Name) }
+		if !slices.ContainsFunc(e.plain.fields, own) { // the page's own come first
+			h.Add(f.Name, f.Value)
+		}
 	}
 	if e.plain.full != nil {
 		w.SendFixed(e.plain.full)

@@ -251,3 +251,54 @@ func TestSymlinkModes(t *testing.T) {
 		}
 	}
 }
+
+// A directory that appears under a name that was looked for counts.
+func TestTrySeesDirectories(t *testing.T) {
+	root := tree(t)
+	write(t, root, "about.html", "about")
+	s, c := serve(t, root, func(o *options) {
+		o.try = []string{"{path}", "{path}/", "{path}.html"}
+		o.listing = &listingOptions{maxEntries: 100}
+	})
+	if resp := twice(t, s, webtest.Request{Target: "/about"}); resp.Text() != "about" {
+		t.Errorf("%d %q", resp.Status, resp.Text())
+	}
+	if err := os.Mkdir(filepath.Join(root, "about"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.add(time.Duration(renewAfter))
+	s.sweep()
+	if resp := webtest.Get(s, "/about"); resp.Status != 307 {
+		t.Errorf("%d: the directory is not seen", resp.Status)
+	}
+}
+
+// A large page that was written in place is not sent as what it was.
+func TestPageChangedInPlace(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "404.html", large)
+	touch(t, filepath.Join(root, "404.html"), 1000)
+	s, _ := serve(t, root, func(o *options) { o.pages = []pageOption{{status: 404, file: "404.html"}} })
+	if resp := twice(t, s, webtest.Request{Target: "/.x"}); resp.Text() != large {
+		t.Fatalf("%d bytes", len(resp.Body))
+	}
+	overwrite(t, filepath.Join(root, "404.html"), "X")
+	if resp := webtest.Get(s, "/.x"); resp.Inline || resp.Status != 404 || resp.Text()[0] != 'X' {
+		t.Errorf("%d %.1q, on the loop %t", resp.Status, resp.Text(), resp.Inline)
+	}
+}
+
+// A page's own field takes the place of the one that its status implies.
+func TestPageFieldsComeFirst(t *testing.T) {
+	for _, body := range []string{"small", large} {
+		root := t.TempDir()
+		write(t, root, "405.html", body)
+		s, _ := serve(t, root, func(o *options) {
+			o.pages = []pageOption{{status: 405, file: "405.html", headers: map[string]string{"Allow": "GET"}}}
+		})
+		resp := twice(t, s, webtest.Request{Method: "POST", Target: "/"})
+		if got := resp.Header.Values("Allow"); len(got) != 1 || got[0] != "GET" {
+			t.Errorf("%d bytes: Allow %q", len(body), got)
+		}
+	}
+}

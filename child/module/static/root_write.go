@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tined/tined/child/module"
+
 	"github.com/tined/tined/child/web"
 )
 
@@ -257,12 +259,14 @@ func (w *writer) begin(p *place) (*upload, error) {
 
 func temporaryName() string { return temporary + rand.Text() }
 
-// close gives up what was not published.
-func (u *upload) close() {
+// close gives up what was not published. What was may be another module's by now.
+func (u *upload) close(claims *module.Claims) {
 	if u.name != "" {
 		_ = unix.Unlinkat(u.dir, u.name, 0)
 	}
-	unix.Close(u.fd)
+	var st unix.Stat_t
+	_ = unix.Fstat(u.fd, &st) // it does not fail for an open file
+	claims.Close(u.fd, st.Dev, st.Ino)
 	if u.dir >= 0 {
 		unix.Close(u.dir)
 	}

@@ -120,6 +120,9 @@ func check(b *configs.Block) []configs.Problem {
 	types := b.StringMap("types")
 	for _, name := range slices.Sorted(maps.Keys(types)) {
 		switch {
+		case strings.LastIndexByte(name, '.') > 0 && name[0] == '.':
+			problems = append(problems, configs.Problem{At: "types", Message: fmt.Sprintf("%q is more than an extension: that begins at the last dot", name),
+				Cure: "write " + configs.Quote(name[strings.LastIndexByte(name, '.'):])})
 		case name == "" || strings.Contains(name, "/") || name == ".":
 			problems = append(problems, configs.Problem{At: "types", Message: fmt.Sprintf("%q is no extension and no name of a file", name),
 				Cure: `write ".foo", or "Dockerfile"`})

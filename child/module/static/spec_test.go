@@ -106,6 +106,8 @@ func TestConfigurationRefuses(t *testing.T) {
 		`try = ["/{path}"]`:                                          `"/{path}" is nothing to try`,
 		`types = { "a/b" = "text/plain" }`:                           `"a/b" is no extension`,
 		`types = { ".a" = "plain" }`:                                 `"plain" is no content type`,
+		`types = { ".tar.gz" = "a/b" }`:                              `write ".gz"`,
+		`compress { max_file = 10 }`:                                 `nothing would be compressed`,
 		`symlinks = "some"`:                                          `symlinks`,
 		`precompressed = ["lzma"]`:                                   `there is no coding "lzma"`,
 		`precompressed = ["br", "br"]`:                               `"br" is there twice`,

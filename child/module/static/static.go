@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,7 @@ type server struct {
 	types         contentTypes
 	siblings      []coding.Coding // codings whose siblings are looked for
 	packer        *packer         // nil: nothing is compressed here
+	complained    atomic.Int64    // when it was logged last that something is sent uncompressed, monotonic ns; 0: never
 	pages         pages
 	listing       *listing // nil: off
 	writer        *writer  // nil: off
@@ -156,7 +158,7 @@ func (s *server) ServeNow(w *web.Response, r *web.Request) bool {
 			return false
 		}
 	}
-	f := e.choose(r)
+	f := e.choose(r, s.now())
 	return f != nil && !f.changed() && s.answer(w, r, f, true)
 }
 
@@ -222,7 +224,11 @@ func (s *server) deliverEntry(w *web.Response, r *web.Request, e *entry) (done b
 			return true, nil
 		}
 	}
-	f := e.choose(r)
+	f := e.choose(r, s.now())
+	if f != nil && f.changed() {
+		s.cache.forget(e)
+		return false, nil
+	}
 	if f == nil {
 		f = s.encode(r, e)
 		if f.file != nil && f != &e.plain {

@@ -428,6 +428,35 @@ func TestStatusOf(t *testing.T) {
 	}
 }
 
+// starve runs f in a process without a free descriptor; one that is closed meanwhile is free again.
+func starve(t *testing.T, f func()) {
+	t.Helper()
+	lowest, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(lowest)
+	limitFiles(t, uint64(lowest), f)
+}
+
+// limitFiles runs f while no descriptor from limit on can be opened.
+func limitFiles(t *testing.T, limit uint64, f func()) {
+	t.Helper()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	f()
+}
+
 // Without descriptors a request is refused for a moment, and those that the cache holds are given up first.
 func TestDescriptorsRunOut(t *testing.T) {
 	root := tree(t)
@@ -435,27 +464,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 		write(t, root, fmt.Sprintf("l%d", i), large)
 	}
 	s, _ := serve(t, root)
-	starve := func(f func()) {
-		var limit unix.Rlimit
-		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			t.Fatal(err)
-		}
-		lowest, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		unix.Close(lowest)
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(lowest), Max: limit.Max}); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-				t.Fatal(err)
-			}
-		}()
-		f()
-	}
-	starve(func() {
+	starve(t, func() {
 		if resp := webtest.Get(s, "/l0"); resp.Status != 503 || resp.Header.Get("Retry-After") != "1" {
 			t.Errorf("%d, Retry-After %q", resp.Status, resp.Header.Get("Retry-After"))
 		}
@@ -465,7 +474,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 			t.Fatalf("%d once there are descriptors again", resp.Status)
 		}
 	}
-	starve(func() {
+	starve(t, func() {
 		if resp := webtest.Get(s, "/large.bin"); resp.Status != 200 {
 			t.Errorf("%d: the cache has kept its descriptors", resp.Status)
 		}
@@ -960,5 +969,76 @@ func BenchmarkServeNow(b *testing.B) {
 				hit(b, s, &w, r)
 			}
 		})
+	}
+}
+
+// What the cache has dropped takes no memory while its time to be looked at has not come.
+func TestDroppedEntriesAreFree(t *testing.T) {
+	root := t.TempDir()
+	for i := range 20 {
+		write(t, root, fmt.Sprint(i), strings.Repeat("x", 10<<10))
+	}
+	s, c := serve(t, root, func(o *options) { o.bounds.entries = 4 })
+	for i := range 20 {
+		webtest.Get(s, fmt.Sprintf("/%d", i))
+	}
+	held := 0
+	for _, a := range s.cache.due {
+		if a.e != nil {
+			held++
+		}
+	}
+	if held != len(s.cache.entries) || held != 4 {
+		t.Errorf("%d entries wait for a look, %d are in the cache", held, len(s.cache.entries))
+	}
+	c.add(time.Duration(renewAfter))
+	s.sweep()
+	if len(s.cache.due) > 4 {
+		t.Errorf("%d appointments after a sweep", len(s.cache.due))
+	}
+}
+
+// An entry that comes while the sweeper is about to rest keeps it from resting.
+func TestSweeperGoesOn(t *testing.T) {
+	s, _ := serve(t, tree(t))
+	w := &s.sweeper
+	w.closed, w.running, w.timer = false, true, time.AfterFunc(time.Hour, func() {})
+	w.mu.Lock()
+	ticked := make(chan struct{})
+	go func() { // finds nothing, and waits for the lock to say so
+		s.tick()
+		close(ticked)
+	}()
+	e := &entry{key: "x", name: "x", checked: s.now()}
+	e.plain = *newForm(200, 0, web.Representation{}, []byte("x"), nil, "", nil)
+	s.cache.put(e)
+	w.mu.Unlock()
+	<-ticked
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.running {
+		t.Error("the sweeper rests, and an entry waits for it")
+	}
+	w.timer.Stop()
+}
+
+// A sweep without descriptors knows nothing: what is in memory still answers until its time has run out.
+func TestSweepWithoutDescriptors(t *testing.T) {
+	s, c := serve(t, tree(t))
+	webtest.Get(s, "/a.txt")
+	webtest.Get(s, "/a.txt")
+	c.add(time.Duration(renewAfter))
+	dir, err := s.root.acquire(s.now()) // or it would need one too
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Release()
+	limitFiles(t, 0, func() { s.sweep() })
+	if resp := webtest.Get(s, "/a.txt"); !resp.Inline {
+		t.Error("forgotten for want of a descriptor")
+	}
+	c.add(time.Duration(trustFor - renewAfter))
+	if resp := webtest.Get(s, "/a.txt"); resp.Inline || resp.Text() != "hello" {
+		t.Error("trusted for too long")
 	}
 }

@@ -1,7 +1,6 @@
 package static
 
 import (
-	"runtime"
 	"sync"
 	"time"
 )
@@ -10,9 +9,14 @@ const (
 	// sweepEvery is how often the entries that are in use are looked at, those that are due. With renewAfter it is less than trustFor, so that
 	// a file that is asked for all the time is answered from the cache all the time.
 	sweepEvery = 200 * time.Millisecond
-	// sweepBurst is how many entries are looked at before others have their turn: the loop shares the processor.
-	sweepBurst = 8
+	// sweepBurst is how many entries are looked at before others have their turn: some 150 µs.
+	sweepBurst = 64
 )
+
+// breathe lets the loop have the processor, which it shares with what takes long. Gosched would not: Go's scheduler looks for what the network
+// brings only when nothing else can run, and by itself every 10 ms. So nothing else can, for a moment: some 50 µs under load, up to a
+// millisecond on an idle server, where nobody waits.
+func breathe() { time.Sleep(20 * time.Microsecond) }
 
 // A sweeper looks at the files in use, so that no request has to wait for that. It rests while none is.
 type sweeper struct {
@@ -40,11 +44,11 @@ func (s *server) wake() {
 
 // tick is one round of the sweeper, in a goroutine of its own.
 func (s *server) tick() {
-	more := s.sweep()
+	s.sweep()
 	w := &s.sweeper
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.running = more && !w.closed; w.running {
+	if w.running = !w.closed && s.cache.awaits(); w.running {
 		w.timer.Reset(sweepEvery)
 	}
 }
@@ -71,12 +75,13 @@ func (s *server) sweep() (more bool) {
 		}
 		dir, err := s.root.acquire(now)
 		if err == nil {
-			if s.unchanged(dir.fd, e) {
+			switch same, sure := s.unchanged(dir.fd, e); {
+			case same:
 				s.cache.renew(e, now)
 				if s.packer != nil {
 					s.packer.keep(e)
 				}
-			} else {
+			case sure:
 				s.cache.forget(e)
 			}
 			dir.Release()
@@ -84,7 +89,7 @@ func (s *server) sweep() (more bool) {
 			s.cache.forget(e)
 		}
 		if n%sweepBurst == 0 {
-			runtime.Gosched()
+			breathe()
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,7 @@ type writeOptions struct {
 	maxBytes          int64
 	fsync             bool
 	createDirectories bool
+	uploads           int
 	delete            bool
 	mode              uint32
 }
@@ -57,6 +59,8 @@ func writeSpec() configs.BlockSpec {
 				Doc: "largest file that PUT may bring; larger: 413. It is the route's limits.body, unless that is set"},
 			{Name: "fsync", Type: configs.Bool, Default: true, Doc: "answer when the file and its name are on the disk"},
 			{Name: "create_directories", Type: configs.Bool, Default: false, Doc: "make the directories that a PUT needs; without it they must exist: 409"},
+			{Name: "uploads", Type: configs.Int, Default: 16, Min: 1, Max: 100000,
+				Doc: "bodies that each child receives at a time, each on a worker; more are told to come again: 503"},
 			{Name: "delete", Type: configs.Bool, Default: true, Doc: "answer DELETE too"},
 			{Name: "mode", Type: configs.String, Default: "0644", Check: checkMode,
 				Doc: "permissions of the files, octal; directories that are made may be searched by who may read the files"},
@@ -88,7 +92,7 @@ func parseMode(s string) (uint32, error) {
 func writeOptionsOf(b *configs.Block) *writeOptions {
 	mode, _ := parseMode(b.String("mode"))
 	return &writeOptions{
-		maxBytes: b.Size("max_bytes"), fsync: b.Bool("fsync"), createDirectories: b.Bool("create_directories"), delete: b.Bool("delete"), mode: mode,
+		maxBytes: b.Size("max_bytes"), fsync: b.Bool("fsync"), createDirectories: b.Bool("create_directories"), uploads: b.Int("uploads"), delete: b.Bool("delete"), mode: mode,
 	}
 }
 
@@ -100,6 +104,8 @@ type writer struct {
 	turns    [64]chan struct{}
 	patience time.Duration
 	pieces   sync.Pool // of *[pieceSize]byte
+
+	uploads atomic.Int32 // under way
 
 	tmpfile bool                    // a file without a name can be given one: /proc is there
 	flock   func(fd, how int) error // flock(2)
@@ -139,8 +145,6 @@ func (s *server) change(w *web.Response, r *web.Request, key string) {
 	case isDirectory(key):
 		// No state of the directory would make it possible, so it is no conflict (RFC 9110, 15.5.6).
 		err = denied{405, []web.Field{{Name: "Allow", Value: "GET, HEAD, OPTIONS"}}}
-	case !s.writer.takes(r.Method):
-		err = denied{status: 405}
 	case r.Method == http.MethodDelete:
 		err = s.erase(r, key)
 	default:
@@ -253,6 +257,10 @@ func (s *server) store(r *web.Request, key string) (receipt, error) {
 	if err := s.acceptable(r, key); err != nil {
 		return receipt{}, err
 	}
+	defer s.writer.uploads.Add(-1)
+	if s.writer.uploads.Add(1) > int32(s.writer.options.uploads) { // those who read need workers too
+		return receipt{}, denied{status: 503}
+	}
 	u, err := s.prepare(r, key)
 	if err == unix.EMFILE || err == unix.ENFILE {
 		s.cache.shed()
@@ -261,7 +269,7 @@ func (s *server) store(r *web.Request, key string) (receipt, error) {
 	if err != nil {
 		return receipt{}, err
 	}
-	defer u.close()
+	defer u.close(s.claims)
 	if err := s.writer.receive(u, r); err != nil {
 		return receipt{}, err
 	}
@@ -287,11 +295,6 @@ func (s *server) acceptable(r *web.Request, key string) error {
 		return denied{415, []web.Field{{Name: "Accept-Encoding", Value: coding.Identity.String()}}}
 	case r.Body.Length() > s.writer.options.maxBytes:
 		return web.ErrBodyTooLarge
-	}
-	for segment := range strings.SplitSeq(key, "/") {
-		if strings.HasPrefix(segment, temporary) {
-			return denied{status: 404}
-		}
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ import (
 func writable(t testing.TB, root string, change ...func(o *options)) *server {
 	t.Helper()
 	s, _ := serve(t, root, append([]func(o *options){func(o *options) {
-		o.write = &writeOptions{maxBytes: 1 << 20, delete: true, mode: 0o644}
+		o.write = &writeOptions{maxBytes: 1 << 20, uploads: 100, delete: true, mode: 0o644}
 		o.access = []accessOption{{name: "all", paths: []string{"**"}, allow: "all"}}
 	}}, change...)...)
 	t.Cleanup(func() { noTemporary(t, root) })
@@ -943,7 +943,7 @@ func TestWritePermission(t *testing.T) {
 	defer os.Chmod(filepath.Join(root, "closed"), 0o700)
 	defer os.Chmod(root, 0o700)
 	s, _ := serve(t, root, func(o *options) {
-		o.write = &writeOptions{maxBytes: 1, delete: true, mode: 0o644}
+		o.write = &writeOptions{maxBytes: 1, uploads: 100, delete: true, mode: 0o644}
 		o.access = []accessOption{{name: "all", paths: []string{"**"}, allow: "all"}}
 	})
 	done := make(chan struct{})
@@ -1127,7 +1127,7 @@ func TestWriteSpec(t *testing.T) {
 			t.Errorf("mode %q: %v", mode, err)
 			continue
 		}
-		if o := writeOptionsOf(b); *o != (writeOptions{maxBytes: 100 << 20, fsync: true, delete: true, mode: want}) {
+		if o := writeOptionsOf(b); *o != (writeOptions{maxBytes: 100 << 20, fsync: true, uploads: 16, delete: true, mode: want}) {
 			t.Errorf("mode %q: %+v", mode, *o)
 		}
 	}
@@ -1142,5 +1142,39 @@ func TestWriteSpec(t *testing.T) {
 	s := writable(t, t.TempDir())
 	if _, limits := web.LimitsOf(s.limited()); limits.Body != 1<<20 {
 		t.Errorf("the route's body: %d", limits.Body)
+	}
+}
+
+// More uploads than may go on at a time are told to come again, before they are asked for their bodies; reading goes on.
+func TestUploadsAreBounded(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.txt", "hello")
+	s, _ := serve(t, root, func(o *options) {
+		o.write = &writeOptions{maxBytes: 1 << 20, uploads: 1, delete: true, mode: 0o644}
+		o.access = []accessOption{{name: "all", paths: []string{"**"}, allow: "all"}}
+	})
+	body, trickle := io.Pipe()
+	var all sync.WaitGroup
+	all.Go(func() {
+		if resp := webtest.Do(s, webtest.Request{Method: "PUT", Target: "/slow", Stream: body, Length: 4}); resp.Status != 201 {
+			t.Errorf("the slow one: %d", resp.Status)
+		}
+	})
+	if _, err := trickle.Write([]byte("ab")); err != nil { // it is being read
+		t.Fatal(err)
+	}
+	if resp := webtest.Do(s, webtest.Request{Method: "PUT", Target: "/other", Body: "x"}); resp.Status != 503 || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("one too many: %d", resp.Status)
+	}
+	if resp := webtest.Do(s, webtest.Request{Method: "DELETE", Target: "/a.txt"}); resp.Status != 204 {
+		t.Errorf("DELETE: %d", resp.Status)
+	}
+	if _, err := trickle.Write([]byte("cd")); err != nil {
+		t.Fatal(err)
+	}
+	trickle.Close()
+	all.Wait()
+	if resp := webtest.Do(s, webtest.Request{Method: "PUT", Target: "/other", Body: "x"}); resp.Status != 201 {
+		t.Errorf("afterwards: %d", resp.Status)
 	}
 }
