@@ -23,6 +23,9 @@ func (l *loop) encode(c *conn, ex *exchange) {
 		tail = append(tail, o.Fixed.Fields...)
 		typed = ex.resp.Header().Len() > 0 && hasField(o.Fixed.Fields, "Content-Type")
 	}
+	if o.Kind == web.BodyFile {
+		tail = append(tail, o.Lines...)
+	}
 	tail, closing, announced = appendFields(tail, ex.resp.Header(), typed)
 
 	length, frame := l.frame(ex, o)

@@ -163,8 +163,11 @@ func (l *lateFixed) Read(p []byte) (int, error) {
 }
 
 // fixedHeader reads the header of f.
-func fixedHeader(f *web.Fixed) (h web.Header) {
-	for line := range strings.SplitSeq(string(f.Fields), "\r\n") {
+func fixedHeader(f *web.Fixed) web.Header { return fieldsOf(f.Fields) }
+
+// fieldsOf reads field lines that were encoded, but for those that only the server writes.
+func fieldsOf(lines []byte) (h web.Header) {
+	for line := range strings.SplitSeq(string(lines), "\r\n") {
 		if name, value, ok := strings.Cut(line, ": "); ok && !web.ServerField(name) {
 			h.Add(name, value)
 		}

@@ -73,6 +73,10 @@ func (n *negotiation) finish(w *web.Response) {
 			return
 		}
 		unpack(w, o.Fixed)
+	case web.BodyFile:
+		header := fieldsOf(o.Lines)
+		addAll(w.Header(), &header)
+		o.Lines = nil
 	}
 	h := w.Header()
 	contentType, length := n.describe(w, o)

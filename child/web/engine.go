@@ -69,6 +69,7 @@ type Outcome struct {
 	Text   string
 	Fixed  *Fixed
 	File   File
+	Lines  []byte // field lines of a BodyFile, encoded, that come before those of the header
 	Offset int64
 	Length int64 // of File, or of Reader (-1: unknown)
 	Reader io.Reader
@@ -165,22 +166,32 @@ type Fixed struct {
 	Body   []byte
 }
 
+// EncodeFields encodes the field lines of h for SendFileLines. Fields that HTTP does not allow are left out, and those that only the server
+// writes.
+func EncodeFields(h *Header) []byte { return appendFields(nil, h) }
+
+// appendFields encodes what a handler may set.
+func appendFields(b []byte, h *Header) []byte {
+	for i := range h.fields {
+		name, value := h.fields[i].Name, h.fields[i].Value
+		if !validName(name) || !validValue(value) || serverField(name) || value == "" && equalFold(name, "Content-Type") {
+			continue
+		}
+		b = append(b, name...)
+		b = append(b, ": "...)
+		b = append(b, value...)
+		b = append(b, "\r\n"...)
+	}
+	return b
+}
+
 // NewFixed encodes a response. Fields with a name or value that HTTP does not allow are left out.
 func NewFixed(status int, header *Header, body []byte) *Fixed {
 	if status == 205 { // RFC 9110, 15.3.6: no content
 		body = nil
 	}
 	f := &Fixed{Status: status, Body: body}
-	for i := range header.fields {
-		name, value := header.fields[i].Name, header.fields[i].Value
-		if !validName(name) || !validValue(value) || serverField(name) || value == "" && equalFold(name, "Content-Type") {
-			continue
-		}
-		f.Fields = append(f.Fields, name...)
-		f.Fields = append(f.Fields, ": "...)
-		f.Fields = append(f.Fields, value...)
-		f.Fields = append(f.Fields, "\r\n"...)
-	}
+	f.Fields = appendFields(f.Fields, header)
 	if status >= 200 && status != 204 && status != 304 {
 		f.Fields = append(f.Fields, "Content-Length: "...)
 		f.Fields = strconv.AppendInt(f.Fields, int64(len(body)), 10)

@@ -222,6 +222,16 @@ func (w *Response) SendFile(f File, offset, n int64) {
 	w.outcome.File, w.outcome.Offset, w.outcome.Length = f, offset, n
 }
 
+// SendFileLines is SendFile with field lines that were encoded beforehand (EncodeFields), which are sent before those of Header: for a file
+// that is sent again and again. Header does not have them, and must have none of their names. The server reads lines until the head has
+// left: nobody may change them any more.
+func (w *Response) SendFileLines(lines []byte, f File, offset, n int64) {
+	w.SendFile(f, offset, n)
+	if w.outcome.Kind == BodyFile && w.outcome.File == f {
+		w.outcome.Lines = lines
+	}
+}
+
 type ownFile struct{ *os.File }
 
 func (f ownFile) Release() { f.Close() }
@@ -256,6 +266,7 @@ func (w *Response) become(kind BodyKind) bool {
 		return true
 	}
 	w.release()
+	w.outcome.Lines = nil
 	w.buf = w.buf[:0] // an earlier Write does not come back
 	w.outcome.Kind = kind
 	return true

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/tined/tined/child/web"
+	"github.com/tined/tined/netcore"
 )
 
 // newRefusals are the responses that are the same for every file, encoded once.
@@ -27,7 +28,7 @@ func told(allow string) *web.Fixed {
 }
 
 // changed reports whether the form's file is not what it was any more.
-func (f *form) changed() bool { return f.file != nil && f.file.Changed() }
+func (f *form) changed() bool { return f.file != nil && f.file.changedAt(netcore.Now()) }
 
 // answer sends f as the request's conditions want it, without a system call that could wait. false: nothing was touched, since the file is not
 // open any more, or, on the loop, the page of an error has to be looked for.
@@ -51,30 +52,34 @@ func (s *server) answer(w *web.Response, r *web.Request, f *form, now bool) bool
 		return false
 	}
 	w.SetStatus(v.Status)
-	h := w.Header()
-	for _, field := range f.fields {
-		h.Add(field.Name, field.Value)
-	}
 	f.send(w, v.Ranges)
 	return true
 }
 
 // send makes the ranges the body, or without any the whole file. Its caller has acquired the descriptor, if there is one.
 func (f *form) send(w *web.Response, ranges []web.Range) {
-	switch size := f.content.Size; {
-	case len(ranges) > 1 && f.file == nil:
-		w.SendRanges(ranges, size, bytes.NewReader(f.full.Body))
-	case len(ranges) > 1:
+	size := f.content.Size
+	if f.file != nil && len(ranges) <= 1 {
+		part := web.Range{Offset: 0, Length: size}
+		if len(ranges) == 1 {
+			part = ranges[0]
+			w.Header().Set("Content-Range", part.ContentRange(size))
+		}
+		w.SendFileLines(f.lines, f.file, part.Offset, part.Length)
+		return
+	}
+	h := w.Header()
+	for _, field := range f.fields {
+		h.Add(field.Name, field.Value)
+	}
+	switch { // a whole one in memory is a Fixed
+	case f.file != nil:
 		w.SendRanges(ranges, size, f.file)
-	case len(ranges) == 0:
-		w.SendFile(f.file, 0, size) // one in memory is a Fixed
+	case len(ranges) > 1:
+		w.SendRanges(ranges, size, bytes.NewReader(f.full.Body))
 	default:
 		part := ranges[0]
-		w.Header().Set("Content-Range", part.ContentRange(size))
-		if f.file == nil {
-			w.SendBytes(f.full.Body[part.Offset : part.Offset+part.Length])
-			return
-		}
-		w.SendFile(f.file, part.Offset, part.Length)
+		h.Set("Content-Range", part.ContentRange(size))
+		w.SendBytes(f.full.Body[part.Offset : part.Offset+part.Length])
 	}
 }

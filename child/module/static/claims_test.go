@@ -93,11 +93,11 @@ func TestChangedDescriptor(t *testing.T) {
 	first := webtest.Get(s, "/large.bin")
 	e, _ := s.cache.peek("large.bin", s.now())
 	var _ web.ChangingFile = e.plain.file
-	if !first.Inline || e.plain.file.Changed() {
+	if !first.Inline || e.plain.file.changedAt(0) {
 		t.Fatal("not served from the cache")
 	}
 	overwrite(t, path, "X")
-	if !e.plain.file.Changed() {
+	if !e.plain.file.changedAt(0) {
 		t.Error("overwritten, and not changed")
 	}
 	second := webtest.Get(s, "/large.bin")
@@ -109,7 +109,7 @@ func TestChangedDescriptor(t *testing.T) {
 	e, _ = s.cache.peek("large.bin", s.now())
 	write(t, root, "new", large+large)
 	rename(t, root, "new", "large.bin")
-	if e.plain.file.Changed() {
+	if e.plain.file.changedAt(0) {
 		t.Error("a file that was replaced counts as changed")
 	}
 	if err := unix.Truncate(path, 10); err != nil {

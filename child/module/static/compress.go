@@ -212,7 +212,7 @@ func (s *server) openSibling(e *entry, c coding.Coding) (*form, error) {
 		return nil, err
 	}
 	defer dir.Release()
-	src := &source{wall: s.wall().UnixNano(), claims: s.claims}
+	src := &source{wall: s.wall().UnixNano(), claims: s.claims, young: s.young}
 	if src.fd, err = s.root.open(dir.fd, name, &src.st); err != nil {
 		if absent(err) || err == errDirectory || err == errSpecial {
 			return nil, errChanged
@@ -236,8 +236,7 @@ func (s *server) pack(e *entry, c coding.Coding) (*form, error) {
 	id := e.plain.content.ETag + strconv.FormatUint(e.id.dev, 16) + c.String() + fmt.Sprint(p.levels)
 	content := e.plain.content
 	content.ETag = c.Tag(content.ETag)
-	stable := e.plain.file == nil || !e.racy
-	if !stable {
+	if e.racy && e.plain.file != nil && e.plain.file.watched {
 		return nil, errNotWorth // it is being written; once it rests it is another entry
 	}
 	if file, size := p.store.get(id); file != nil {
@@ -298,7 +297,8 @@ func (p *packer) encode(c coding.Coding, content []byte) []byte {
 // inherit takes over what was made of the same content: of a file that was written again as it was, or is looked at anew because its last
 // change is young. Only what is in memory.
 func (e *entry) inherit(old *entry) {
-	if old == nil || old.name != e.name || old.plain.content.ETag != e.plain.content.ETag || e.plain.file != nil {
+	if old == nil || old.name != e.name || old.plain.content.ETag != e.plain.content.ETag ||
+		e.plain.file != nil && e.plain.file.watched {
 		return
 	}
 	for _, c := range e.offered {

@@ -3,10 +3,12 @@ package static
 import (
 	"io"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/tined/tined/child/module"
+	"github.com/tined/tined/netcore"
 )
 
 // A descriptor is an open file with a count of those who need it: the cache, each response that is being sent from it, the worker
@@ -19,10 +21,15 @@ type descriptor struct {
 
 	// Of a file that others may change.
 	watched bool
-	strict  bool   // any change counts; else only a shorter file does
-	id      fileID // what it was told to be
+	strict  bool         // any change counts; else only a shorter file does
+	id      fileID       // what it was told to be
+	proved  atomic.Int64 // when it was last found to be that, monotonic ns
 	claims  *module.Claims
 }
+
+// provedFor is how long the server's question before it sends a part is answered by the module's own look before the answer, in ns: the
+// one mostly follows the other at once.
+const provedFor = int64(50 * time.Microsecond)
 
 // newDescriptor owns fd and has one user, the caller.
 func newDescriptor(fd int) *descriptor { return newDescriptorFunc(fd, nil) }
@@ -62,6 +69,12 @@ func (d *descriptor) Fd() uintptr { return uintptr(d.fd) }
 //
 // A file that was being written when it was opened has a weak tag, and may go on growing, as a log does.
 func (d *descriptor) Changed() bool {
+	now := netcore.Now()
+	return now-d.proved.Load() >= provedFor && d.changedAt(now)
+}
+
+// changedAt is Changed by a look at the file in any case, at the time now.
+func (d *descriptor) changedAt(clock int64) bool {
 	if !d.watched {
 		return false
 	}
@@ -69,10 +82,14 @@ func (d *descriptor) Changed() bool {
 	if statxNow(d.fd, &now) != nil {
 		return false // the send will tell
 	}
-	if !d.strict {
-		return int64(now.Size) < d.id.size
+	changed := int64(now.Size) < d.id.size
+	if d.strict {
+		changed = int64(now.Size) != d.id.size || now.Mtime.Sec*1e9+int64(now.Mtime.Nsec) != d.id.mtime
 	}
-	return int64(now.Size) != d.id.size || now.Mtime.Sec*1e9+int64(now.Mtime.Nsec) != d.id.mtime
+	if !changed {
+		d.proved.Store(clock)
+	}
+	return changed
 }
 
 // Release takes a user away and closes the file behind the last one. It never waits for the file system: closing a large file that
@@ -109,7 +126,7 @@ func (d *descriptor) ReadAt(p []byte, offset int64) (n int, err error) {
 		}
 		n += m
 	}
-	if d.Changed() {
+	if d.changedAt(netcore.Now()) {
 		return 0, errChanged
 	}
 	return n, nil

@@ -16,8 +16,10 @@ const (
 	// copy (between 4 and 16 KiB, measured).
 	smallFile = 16 << 10
 	// snapshot is the largest file that is sent from memory while its last change is young, in bytes: what is being written again and again
-	// is sent as it was at one moment, with a tag of its content.
-	snapshot = 4 << 20
+	// is sent as it was at one moment, with a tag of its content. snapshots bounds what a route holds of them, those that clients still get
+	// included.
+	snapshot  = 4 << 20
+	snapshots = 64 << 20
 	// settled is how old a change must be so that no other can share its timestamps (ns).
 	settled = int64(2 * time.Second)
 	// readAhead is how much of a large file is asked for when it is opened, in bytes; the kernel reads ahead by itself after that.
@@ -76,6 +78,7 @@ type form struct {
 	coding      coding.Coding
 	content     web.Representation
 	fields      []web.Field // of a 200, 206
+	lines       []byte      // the same, encoded
 	full        *web.Fixed  // a response in memory; Body is the content
 	file        *descriptor // or the content, in an open file
 	notModified *web.Fixed  // the 304
@@ -134,10 +137,25 @@ type source struct {
 	st     unix.Stat_t
 	wall   int64 // ns since 1970, from before the stat
 	claims *module.Claims
+	young  *store // takes snapshots
 }
 
-// unique reports whether no other version of the file can have its modification time.
-func (s *source) unique() bool { return s.wall-s.st.Mtim.Nano() >= settled }
+// unique reports whether no other version of the file can have its times. One that is said to be of the future tells nothing; but nobody can
+// set the time of the last change of whatever kind (ctime).
+func (s *source) unique() bool {
+	if age := s.wall - s.st.Mtim.Nano(); age >= 0 {
+		return age >= settled
+	}
+	return s.wall-s.st.Ctim.Nano() >= settled
+}
+
+// modified is Last-Modified, which is never in the future (RFC 9110, 8.8.2.1).
+func (s *source) modified() time.Time {
+	if mtime := s.st.Mtim.Nano(); mtime <= s.wall {
+		return time.Unix(0, mtime)
+	}
+	return time.Unix(0, min(s.st.Ctim.Nano(), s.wall))
+}
 
 // racy reports whether a further change could leave the same stat behind.
 func (s *source) racy() bool { return !s.unique() || s.wall-s.st.Ctim.Nano() < settled }
@@ -160,12 +178,19 @@ func (s *source) read() (c web.Representation, body []byte, file *descriptor, er
 			return c, nil, nil, err
 		}
 	}
-	// Never in the future (RFC 9110, 8.8.2.1).
-	c.SetModified(time.Unix(0, min(s.st.Mtim.Nano(), s.wall)), s.unique())
+	c.SetModified(s.modified(), s.unique())
 	if body != nil {
-		s.close()
-		c.Size, c.ETag = int64(len(body)), contentTag(body)
-		return c, body, nil, nil
+		if len(body) > smallFile {
+			file, err = s.young.put("", body)
+		}
+		if err == nil {
+			s.close()
+			c.Size, c.ETag = int64(len(body)), contentTag(body)
+			if file != nil {
+				body = nil
+			}
+			return c, body, file, nil
+		}
 	}
 	// An error only means that the first bytes come from the disk later.
 	_ = unix.Fadvise(s.fd, 0, min(s.st.Size, readAhead), unix.FADV_WILLNEED)
@@ -222,6 +247,7 @@ func newForm(status int, c coding.Coding, content web.Representation, body []byt
 	for i := range header.Len() {
 		f.fields = append(f.fields, header.At(i))
 	}
+	f.lines = web.EncodeFields(&header)
 	if file == nil {
 		f.full = web.NewFixed(status, &header, body)
 	}

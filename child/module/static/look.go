@@ -121,7 +121,7 @@ func (s *server) find(key string) (*entry, error) {
 		s.wake()
 		return old, nil
 	}
-	src := &source{wall: wall.UnixNano(), claims: s.claims}
+	src := &source{wall: wall.UnixNano(), claims: s.claims, young: s.young}
 	if src.fd, err = s.root.open(dir.fd, name, &src.st); err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (s *server) look(name string) (*entry, error) {
 		return nil, err
 	}
 	defer dir.Release()
-	src := &source{wall: s.wall().UnixNano(), claims: s.claims}
+	src := &source{wall: s.wall().UnixNano(), claims: s.claims, young: s.young}
 	if src.fd, err = s.root.open(dir.fd, name, &src.st); err != nil {
 		return nil, err
 	}

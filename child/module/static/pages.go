@@ -114,9 +114,6 @@ func (s *server) sendPage(w *web.Response, e *entry, fields []web.Field) bool {
 		return true
 	}
 	w.SetStatus(e.status)
-	for _, f := range e.plain.fields {
-		h.Set(f.Name, f.Value)
-	}
-	w.SendFile(e.plain.file, 0, e.plain.content.Size)
+	w.SendFileLines(e.plain.lines, e.plain.file, 0, e.plain.content.Size)
 	return true
 }

@@ -3,6 +3,7 @@ package static
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tined/tined/child/access"
 	"github.com/tined/tined/child/web"
@@ -76,8 +77,23 @@ func (s *server) ruleFor(method, name string) *rule {
 	return nil
 }
 
-// admit asks the rules. What changes files needs a rule that allows it. now: on the loop, where a password is not hashed.
+// admit asks the rules. What changes files needs a rule that allows it. A precompressed sibling has to be allowed under the name of its file
+// too: who gets it gets the content of that, and who writes it writes it. now: on the loop, where a password is not hashed.
 func (s *server) admit(r *web.Request, method, name string, now bool) admission {
+	a := s.admitName(r, method, name, now)
+	if a.status != 0 || a.undecided {
+		return a
+	}
+	for _, c := range s.siblings {
+		if of, ok := strings.CutSuffix(name, c.Extension()); ok && !isDirectory(of) {
+			return s.admitName(r, method, of, now)
+		}
+	}
+	return a
+}
+
+// admitName asks the rules for one name.
+func (s *server) admitName(r *web.Request, method, name string, now bool) admission {
 	found := s.ruleFor(method, name)
 	switch {
 	case found == nil:

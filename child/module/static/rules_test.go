@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/tined/tined/child/access"
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/web/webtest"
 )
 
@@ -87,6 +88,34 @@ func TestRules(t *testing.T) {
 	}
 	if resp := webtest.Do(s, known); !resp.Inline {
 		t.Error("a known password is judged by a worker")
+	}
+}
+
+// A precompressed sibling is no way around the rules of its file, for readers and for writers.
+func TestRulesOfSiblings(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"a.html", "a.html.gz", "b.css", "b.css.gz", "c.html.br"} {
+		write(t, root, name, name)
+	}
+	for _, siblings := range []bool{true, false} {
+		s, _ := serve(t, root, func(o *options) {
+			if siblings {
+				o.precompressed = []coding.Coding{coding.Gzip}
+			}
+			o.access = []accessOption{
+				{name: "pages", paths: []string{"*.html"}, allow: "none"},
+				{name: "packed", paths: []string{"*.gz"}, methods: []string{"PUT"}, allow: "all"},
+			}
+		})
+		around := map[bool]int{true: 403, false: 200}[siblings]
+		for target, want := range map[string]int{"/a.html": 403, "/a.html.gz": around, "/b.css": 200, "/b.css.gz": 200, "/c.html.br": 200} {
+			if resp := twice(t, s, webtest.Request{Target: target}); resp.Status != want {
+				t.Errorf("siblings %t: %s: %d, want %d", siblings, target, resp.Status, want)
+			}
+		}
+		if a := s.admit(nil, "PUT", "b.css.gz", false); (a.status == 403) != siblings {
+			t.Errorf("siblings %t: PUT: %+v", siblings, a)
+		}
 	}
 }
 

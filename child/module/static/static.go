@@ -46,6 +46,7 @@ type server struct {
 	types         contentTypes
 	siblings      []coding.Coding // codings whose siblings are looked for
 	packer        *packer         // nil: nothing is compressed here
+	young         *store          // of snapshots
 	complained    atomic.Int64    // when it was logged last that something is sent uncompressed, monotonic ns; 0: never
 	pages         pages
 	listing       *listing // nil: off
@@ -100,6 +101,9 @@ func open(o options) (*server, error) {
 			return nil, err
 		}
 	}
+	if s.young, err = newStore(storeOptions{limit: snapshots}); err != nil {
+		return nil, err
+	}
 	s.options = told(s.allow)
 	s.root, err = openRoot(o.root, o.symlinks, s.now())
 	return s, err
@@ -149,7 +153,8 @@ func (s *server) ServeNow(w *web.Response, r *web.Request) bool {
 			return !a.undecided && s.refuseNow(w, a.status, a.fields()...)
 		}
 	}
-	e := s.cache.get(name, s.now())
+	now := s.now()
+	e := s.cache.get(name, now)
 	if e == nil {
 		return false
 	}
@@ -158,7 +163,7 @@ func (s *server) ServeNow(w *web.Response, r *web.Request) bool {
 			return false
 		}
 	}
-	f := e.choose(r, s.now())
+	f := e.choose(r, now)
 	return f != nil && !f.changed() && s.answer(w, r, f, true)
 }
 

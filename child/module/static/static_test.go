@@ -550,8 +550,8 @@ func TestRacyFile(t *testing.T) {
 			t.Errorf("%s: ETag %s, %d bytes", name, tag, len(first.Body))
 		}
 		before, _ := s.cache.peek(name, c.ns.Load())
-		if !before.racy || (before.plain.file != nil) != (name == "huge") {
-			t.Errorf("%s: racy %t, in a file %t", name, before.racy, before.plain.file != nil)
+		if watched := before.plain.file != nil && before.plain.file.watched; !before.racy || watched != (name == "huge") {
+			t.Errorf("%s: racy %t, in its own file %t", name, before.racy, watched)
 		}
 		// The same stat, other content: as if written twice within a tick.
 		overwrite(t, filepath.Join(root, name), "b")
@@ -1040,5 +1040,57 @@ func TestSweepWithoutDescriptors(t *testing.T) {
 	c.add(time.Duration(trustFor - renewAfter))
 	if resp := webtest.Get(s, "/a.txt"); resp.Inline || resp.Text() != "hello" {
 		t.Error("trusted for too long")
+	}
+}
+
+// Snapshots are bounded, those that clients still get included; beyond that a young file has a weak tag.
+func TestSnapshotsAreBounded(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.bin", large)
+	s, c := serve(t, root)
+	s.wall = time.Now
+	s.young.limit = 2 * int64(len(large))
+	var held []*entry
+	for i := range 4 {
+		overwrite(t, filepath.Join(root, "a.bin"), fmt.Sprint(i))
+		e, err := s.find("a.bin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strong := e.plain.content.ETag[0] == '"'; strong != (i < 2) {
+			t.Errorf("version %d: ETag %s", i, e.plain.content.ETag)
+		}
+		held = append(held, e)
+		c.add(time.Second)
+	}
+	for _, e := range held {
+		e.release()
+	}
+	s.cache.close()
+	for began := time.Now(); s.young.held.Load() != 0 && time.Since(began) < 10*time.Second; {
+		runtime.Gosched()
+	}
+	if n := s.young.held.Load(); n != 0 {
+		t.Errorf("%d bytes of snapshots are nobody's", n)
+	}
+}
+
+// A file of the future is at rest when nothing has changed it for two seconds, and is not newer than now.
+func TestFileOfTheFuture(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.bin", large)
+	touch(t, filepath.Join(root, "a.bin"), time.Now().Add(1000*time.Hour).Unix())
+	s, c := serve(t, root)
+	first := webtest.Get(s, "/a.bin")
+	c.add(time.Second)
+	second := webtest.Get(s, "/a.bin")
+	if tag := first.Header.Get("ETag"); tag[0] != '"' || tag != second.Header.Get("ETag") || first.Header.Get("Last-Modified") != second.Header.Get("Last-Modified") {
+		t.Errorf("%v, then %v", first.Header, second.Header)
+	}
+	if modified, err := time.Parse(time.RFC1123, first.Header.Get("Last-Modified")); err != nil || modified.After(time.Now()) {
+		t.Errorf("Last-Modified %s", modified)
+	}
+	if e, _ := s.cache.peek("a.bin", c.ns.Load()); e == nil || e.racy {
+		t.Error("it never comes to rest")
 	}
 }

@@ -265,6 +265,11 @@ func (e *engine) finish(w *web.Response) {
 			}
 		}
 	} else {
+		for line := range strings.SplitSeq(string(o.Lines), "\r\n") {
+			if name, value, ok := strings.Cut(line, ": "); ok {
+				e.field(name, value)
+			}
+		}
 		e.head(w)
 	}
 	body, length, err := content(o, e.bodyless(o.Status))
