@@ -839,8 +839,7 @@ func (c *fakeLife) awaitMaster() bool {
 			_ = conn.Close()
 			continue
 		}
-		_ = conn.Send(&control.Pong{})
-		c.l.mu.Lock()
+		c.l.mu.Lock() // before the master has it in its books: whoever ends the child then looks here whom to tell
 		c.conn = conn
 		for _, r := range c.l.reigns {
 			if r.version == a.Version {
@@ -848,6 +847,7 @@ func (c *fakeLife) awaitMaster() bool {
 			}
 		}
 		c.l.mu.Unlock()
+		_ = conn.Send(&control.Pong{})
 		return true
 	}
 }
