@@ -254,7 +254,8 @@ func (d *decoder) unknownAttribute(b *Block, n *attributeNode) {
 		d.err(n.pos, n.name+" is a block, not an attribute", "write "+skeleton(inner))
 		return
 	}
-	if owner := d.owner(spec, n.name); owner != "" {
+	names := append(spec.attributeNames(), spec.blockNames()...)
+	if owner := d.owner(spec, n.name); owner != "" && !meansOneOf(n.name, spec.attributeNames()) {
 		d.err(n.pos, fmt.Sprintf("%s has no attribute %s", place, Quote(n.name)), "it belongs into "+owner)
 		return
 	}
@@ -266,7 +267,6 @@ func (d *decoder) unknownAttribute(b *Block, n *attributeNode) {
 		d.err(n.pos, fmt.Sprintf("%s has no attribute %s", place, Quote(n.name)), moduleCure(n.name, spec))
 		return
 	}
-	names := append(spec.attributeNames(), spec.blockNames()...)
 	cure := DidYouMean(n.name, names)
 	if cure == "" {
 		cure = takes(spec)

@@ -91,6 +91,13 @@ func DidYouMean(word string, known []string) string {
 	return ""
 }
 
+// meansOneOf reports whether elsewhere a name means first of all one of those
+// that are known here.
+func meansOneOf(name string, known []string) bool {
+	s, ok := synonyms[strings.ToLower(name)]
+	return ok && slices.Contains(known, s.words[0])
+}
+
 // A synonym is what a thing is called here: of words the first that the place
 // knows. With a cure, that stands for the question after the first of them.
 type synonym struct {
@@ -134,6 +141,9 @@ var synonyms = gather([]synonymRow{
 	{"files file_server", "static route", ""},
 	{"url target", "to", ""},
 	{"code", "status", ""},
+	{"gz", "gzip", ""},
+	{"brotli", "br compress", ""},
+	{"zst zstandard", "zstd", ""},
 
 	// What a static block has under other names.
 	{"document_root documentroot docroot directory", "root static route", ""},
@@ -155,7 +165,7 @@ var synonyms = gather([]synonymRow{
 	{"error_page error_pages error_document errordocument handle_errors not_found", "error static route",
 		`write error "404" { file = "/404.html" }, and the same for each other status`},
 	{"gzip_static brotli_static zstd_static", "precompressed static route", `write precompressed = ["br", "gzip"]`},
-	{"gzip brotli zstd deflate encode compression", "compress", ""},
+	{"gzip zstd deflate encode compression", "compress", ""},
 	{"follow_symlinks followsymlinks disable_symlinks", "symlinks static route", ""},
 	{"dotfiles show_hidden", "hidden static route", ""},
 	{"hide", "access static route", `write access "NAME" { } with paths = ["PATTERN"] and allow = "none" in it`},

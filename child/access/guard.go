@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/tined/tined/child/web"
@@ -87,7 +86,7 @@ func newGuard(o Options, p *proofs) (*Guard, error) {
 		return nil, errors.New("access: no rule is given; nobody could tell who may")
 	}
 	if problems := o.problems(); len(problems) > 0 {
-		return nil, fmt.Errorf("access: %w", problems[0])
+		return nil, problems[0]
 	}
 	g := &Guard{any: o.Any, proofs: p, credentials: o.Users != nil || o.UsersFile != "" || o.Tokens != nil}
 	if o.From != nil {
@@ -100,7 +99,7 @@ func newGuard(o Options, p *proofs) (*Guard, error) {
 	}
 	if o.UsersFile != "" {
 		if err := readUsersFile(o.UsersFile, users); err != nil {
-			return nil, fmt.Errorf("access: %w", err)
+			return nil, err
 		}
 	}
 	g.accounts = newAccounts(users)

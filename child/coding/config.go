@@ -15,9 +15,9 @@ func CheckCodings(at string, listed []string) (problems []configs.Problem) {
 		switch {
 		case !slices.Contains(names[Gzip:], name):
 			cure := strings.TrimSpace(configs.DidYouMean(name, names[Gzip:]) + " the codings are br, gzip, zstd")
-			problems = append(problems, configs.Problem{At: at, Message: fmt.Sprintf("there is no coding %q", name), Cure: cure})
+			problems = append(problems, configs.Problem{At: at, Item: i + 1, Message: fmt.Sprintf("there is no coding %q", name), Cure: cure})
 		case slices.Contains(listed[:i], name):
-			problems = append(problems, configs.Problem{At: at, Message: fmt.Sprintf("%q is there twice", name), Cure: "remove one of them"})
+			problems = append(problems, configs.Problem{At: at, Item: i + 1, Message: fmt.Sprintf("%q is there twice", name), Cure: "remove one of them"})
 		}
 	}
 	return problems
@@ -25,9 +25,9 @@ func CheckCodings(at string, listed []string) (problems []configs.Problem) {
 
 // CheckTypes returns what is wrong with the media types that the attribute at lists, which are to be further types of Worth.
 func CheckTypes(at string, listed []string) (problems []configs.Problem) {
-	for _, t := range listed {
+	for i, t := range listed {
 		if !ValidType(t) {
-			problems = append(problems, configs.Problem{At: at, Message: fmt.Sprintf("%q is no media type", t),
+			problems = append(problems, configs.Problem{At: at, Item: i + 1, Message: fmt.Sprintf("%q is no media type", t),
 				Cure: `write for example "application/x-thing" or "application/*"`})
 		}
 	}

@@ -130,7 +130,7 @@ func TestDefaults(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for lines, want := range map[string]string{
-		`compress { codings = ["brotli"] }`:       `t.hcl:5:22: there is no coding "brotli"`,
+		`compress { codings = ["brotli"] }`:       `t.hcl:5:23: there is no coding "brotli"; did you mean "br"?`,
 		`compress { codings = ["gzip", "gzip"] }`: `"gzip" is there twice`,
 		`compress { codings = [] }`:               `no coding is offered`,
 		`compress { types = ["text"] }`:           `"text" is no media type`,

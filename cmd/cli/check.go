@@ -23,7 +23,8 @@ func (a *app) checkCommand() *cobra.Command {
 
   file:line:column: what is wrong; what to write instead
 
-It opens no socket and changes nothing. The status is 0 and "FILE: ok" is printed, or 1.
+It opens no socket and changes nothing. Folders and files that the configuration names are
+looked at by run and reload only, as the user of the children. The status is 0 and "FILE: ok" is printed, or 1.
 With --ports it also tries the address of each listener, and says of each that cannot be had
 what a start would say: by whom it is used, or what is missing. That is for a server that does
 not run: one that does holds its own, and is named. Root sees the names of all, and may use

@@ -43,7 +43,7 @@ func compressSpec() configs.BlockSpec {
 	return configs.BlockSpec{
 		Name: "compress", Doc: "compresses files, each version once",
 		Attributes: []configs.Attribute{
-			{Name: "codings", Type: configs.Strings, Default: []string{"zstd", "br", "gzip"}, Doc: "those offered, the favourite first", Check: checkCodings},
+			{Name: "codings", Type: configs.Strings, Default: []string{"zstd", "br", "gzip"}, Doc: "those offered, the favourite first"},
 			{Name: "min_bytes", Type: configs.Size, Default: "1KiB", Min: int64(1), Doc: "shorter files are sent as they are"},
 			{Name: "max_file", Type: configs.Size, Default: "8MiB", Min: int64(1), Max: "256MiB", Doc: "longer files are sent as they are"},
 			{Name: "types", Type: configs.Strings, Default: []string{}, Example: `["application/x-thing"]`, Doc: "media types beside the built-in ones"},
@@ -60,6 +60,7 @@ func compressSpec() configs.BlockSpec {
 			if b.Size("min_bytes") > b.Size("max_file") {
 				problems = append(problems, configs.Problem{At: "min_bytes", Message: "min_bytes is more than max_file: nothing would be compressed", Cure: "lower it"})
 			}
+			problems = append(problems, coding.CheckCodings("codings", b.Strings("codings"))...)
 			return append(problems, coding.CheckTypes("types", b.Strings("types"))...)
 		},
 	}
@@ -67,7 +68,7 @@ func compressSpec() configs.BlockSpec {
 
 func compressOptionsOf(b *configs.Block) *compressOptions {
 	return &compressOptions{
-		codings: codingsOf(b.Strings("codings")), minBytes: b.Size("min_bytes"), maxFile: b.Size("max_file"), types: coding.Types(b.Strings("types")),
+		codings: coding.List(b.Strings("codings")), minBytes: b.Size("min_bytes"), maxFile: b.Size("max_file"), types: coding.Types(b.Strings("types")),
 		levels: coding.Levels{Gzip: b.Int("gzip_level"), Brotli: b.Int("br_level"), Zstd: b.Int("zstd_level")},
 		cache:  b.Size("cache"), directory: b.Path("directory"),
 	}

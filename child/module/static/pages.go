@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/web"
 )
 
@@ -36,6 +37,30 @@ func newPages(o *options) pages {
 		p.fallback = add(option, "fallback")
 	}
 	return p
+}
+
+// missing warns of pages that are not there, which may be as it should: they can come later.
+func (s *server) missing() {
+	if s.log == nil {
+		return
+	}
+	for _, p := range s.pages.byKey {
+		e, err := s.look(p.option.file)
+		if err == nil {
+			e.release()
+			continue
+		}
+		block, instead := "error "+strconv.Quote(p.id), "the plain answer"
+		if p == s.pages.fallback {
+			block, instead = "fallback", "404"
+		}
+		cure := "names are from the root, " + s.root.path
+		if strings.HasPrefix("/"+p.option.file, s.root.path+"/") {
+			cure = "write " + strconv.Quote(strings.TrimPrefix("/"+p.option.file, s.root.path)) + ": " + cure
+		}
+		s.log(module.Warn, "static: the file of "+block+" cannot be sent; "+instead+" is, until it can", module.Field{Key: "file", Value: "/" + p.option.file},
+			module.Field{Key: "error", Value: err.Error()}, module.Field{Key: "cure", Value: cure})
+	}
 }
 
 // implied adds the fields that an error must have.

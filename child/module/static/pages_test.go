@@ -1,6 +1,7 @@
 package static
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/web/webtest"
 )
 
@@ -300,5 +302,25 @@ func TestPageFieldsComeFirst(t *testing.T) {
 		if got := resp.Header.Values("Allow"); len(got) != 1 || got[0] != "GET" {
 			t.Errorf("%d bytes: Allow %q", len(body), got)
 		}
+	}
+}
+
+func TestMissingPagesAreTold(t *testing.T) {
+	root := tree(t)
+	var lines []string
+	s, _ := serve(t, root, func(o *options) {
+		o.pages = []pageOption{{404, "a.txt", nil}, {403, strings.TrimPrefix(root, "/") + "/a.txt", nil}}
+		o.fallback = []pageOption{{200, "gone.html", nil}}
+		o.log = func(level module.Level, message string, fields ...module.Field) {
+			lines = append(lines, fmt.Sprint(level, message, fields))
+		}
+	})
+	s.missing()
+	all := strings.Join(lines, "\n")
+	if len(lines) != 2 || !strings.Contains(all, `error "403"`) || !strings.Contains(all, `write "/a.txt"`) || !strings.Contains(all, "fallback") || !strings.Contains(all, "/gone.html") {
+		t.Error(all)
+	}
+	if n := s.cache.bytes; n != 0 {
+		t.Errorf("%d bytes in the cache", n)
 	}
 }

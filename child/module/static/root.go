@@ -3,6 +3,7 @@ package static
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -58,15 +59,26 @@ func openRoot(path, links string, now int64) (*root, error) {
 	t := &root{path: path, links: links, checked: now}
 	dir, id, err := t.openDir()
 	if err != nil {
-		return nil, fmt.Errorf("root %s: %w", path, err)
+		return nil, fmt.Errorf("root %s: %w; %s", path, err, cureRoot(err, path))
 	}
 	if err := unix.Faccessat(dir.fd, ".", unix.X_OK, unix.AT_EACCESS); err != nil {
 		dir.Release()
-		return nil, fmt.Errorf("root %s: %w", path, err)
+		return nil, fmt.Errorf("root %s: %w; %s", path, err, cureRoot(err, path))
 	}
 	t.dir, t.id = dir, id
 	t.openat2 = hasOpenat2(dir.fd)
 	return t, nil
+}
+
+// cureRoot says what to do about a root that cannot be served.
+func cureRoot(err error, path string) string {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return "make it, or name another"
+	case errors.Is(err, unix.ENOTDIR):
+		return "name the folder that it is in: " + filepath.Dir(path)
+	}
+	return fmt.Sprintf("let the user of the server (%d) search it and the folders above: chmod o+x", os.Geteuid())
 }
 
 // hasOpenat2 tries it: old kernels answer ENOSYS, and seccomp filters that do not know it EPERM or ENOSYS.

@@ -32,7 +32,7 @@ func (Module) Spec() configs.BlockSpec {
 			{Name: "symlinks", Type: configs.String, Default: linksBeneath, OneOf: []string{linksBeneath, linksFollow, linksRefuse},
 				Doc: "which symlinks are followed: those that stay beneath the root, all, or none"},
 			{Name: "hidden", Type: configs.Bool, Default: false, Doc: "serve names that start with a dot"},
-			{Name: "precompressed", Type: configs.Strings, Example: `["zstd", "br", "gzip"]`, Check: checkCodings,
+			{Name: "precompressed", Type: configs.Strings, Example: `["zstd", "br", "gzip"]`,
 				Doc: "codings whose siblings (a.css.zst, .br, .gz) are sent to who accepts them, the favourite first"},
 		},
 		Blocks: []configs.BlockSpec{
@@ -100,7 +100,8 @@ func pageAttributes(example string) []configs.Attribute {
 var written = []string{"Accept-Ranges", "Content-Encoding", "Content-Range", "Content-Type", "ETag", "Last-Modified", "Location"}
 
 func check(b *configs.Block) []configs.Problem {
-	problems := checkFields(b)
+	problems := append(checkFields(b), coding.CheckCodings("precompressed", b.Strings("precompressed"))...)
+	problems = append(problems, checkReach(b)...)
 	for i, name := range b.Strings("index") {
 		if !validName(name) || strings.Contains(name, "/") {
 			problems = append(problems, configs.Problem{At: "index", Item: i + 1, Message: fmt.Sprintf("%q is no name of a file in a directory", name),
@@ -123,6 +124,9 @@ func check(b *configs.Block) []configs.Problem {
 		case strings.LastIndexByte(name, '.') > 0 && name[0] == '.':
 			problems = append(problems, configs.Problem{At: "types", Message: fmt.Sprintf("%q is more than an extension: that begins at the last dot", name),
 				Cure: "write " + configs.Quote(name[strings.LastIndexByte(name, '.'):])})
+		case strings.HasPrefix(name, "*."):
+			problems = append(problems, configs.Problem{At: "types", Message: fmt.Sprintf("%q would be the name of one file", name),
+				Cure: "write " + configs.Quote(name[1:]) + " for an extension"})
 		case name == "" || strings.Contains(name, "/") || name == ".":
 			problems = append(problems, configs.Problem{At: "types", Message: fmt.Sprintf("%q is no extension and no name of a file", name),
 				Cure: `write ".foo", or "Dockerfile"`})
@@ -133,7 +137,7 @@ func check(b *configs.Block) []configs.Problem {
 	}
 	if b.Block("write") != nil && !slices.ContainsFunc(b.Blocks("access"), changes) {
 		problems = append(problems, configs.Problem{At: "write", Message: "nobody may write: no access block is for PUT or DELETE, and without one they are refused",
-			Cure: `add for example access "upload" { methods = ["PUT", "DELETE"], tokens = [...] }`})
+			Cure: `add an access block with methods = ["PUT", "DELETE"] and tokens, users or from`})
 	}
 	return problems
 }
@@ -147,7 +151,13 @@ func changes(b *configs.Block) bool {
 // checkFields looks at the attribute headers.
 func checkFields(b *configs.Block) (problems []configs.Problem) {
 	fields := b.StringMap("headers")
+	seen := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if other := seen[strings.ToLower(name)]; other != "" {
+			problems = append(problems, configs.Problem{At: "headers", Message: other + " and " + name + " are the same field: case does not matter in names",
+				Cure: "remove one of them"})
+		}
+		seen[strings.ToLower(name)] = name
 		switch {
 		case !web.ValidFieldName(name):
 			problems = append(problems, configs.Problem{At: "headers", Message: fmt.Sprintf("%q is no field name (RFC 9110, 5.1)", name),
@@ -179,7 +189,10 @@ func validName(name string) bool {
 
 func checkGlobs(at string, patterns ...string) (problems []configs.Problem) {
 	for i, pattern := range patterns {
-		if _, err := parseGlob(pattern); err != nil {
+		if strings.Contains(pattern, "|") || strings.HasSuffix(pattern, "$") || strings.HasPrefix(pattern, "^") {
+			problems = append(problems, configs.Problem{At: at, Item: i + 1, Message: fmt.Sprintf("the pattern %q looks like a regular expression", pattern),
+				Cure: `patterns are like those of a shell: write for example "*.{js,css}", or a backslash before a character that is meant`})
+		} else if _, err := parseGlob(pattern); err != nil {
 			problems = append(problems, configs.Problem{At: at, Item: i + 1, Message: fmt.Sprintf("the pattern %q: %v", pattern, err),
 				Cure: `write for example "*.html" or "/private/**"`})
 		}
@@ -196,15 +209,19 @@ func checkPage(b *configs.Block) []configs.Problem {
 	return problems
 }
 
-func checkCodings(v any) error {
-	names := v.([]string)
-	for i, name := range names {
-		c, ok := coding.Parse(name)
-		switch {
-		case !ok || c == coding.Identity:
-			return configs.Problem{Message: fmt.Sprintf("there is no coding %q", name), Cure: "the codings are br, gzip, zstd"}
-		case slices.Contains(names[:i], name):
-			return configs.Problem{Message: fmt.Sprintf("%q is there twice", name), Cure: "remove one of them"}
+// methods are those that static knows.
+var methods = []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}
+
+// checkReach finds access blocks that no request can come to, since one before them is for all.
+func checkReach(b *configs.Block) (problems []configs.Problem) {
+	all := ""
+	for _, inner := range b.Blocks("access") {
+		if all != "" {
+			return append(problems, configs.Problem{At: "access", Message: fmt.Sprintf("access %q is never asked: access %q before it is for every file and method",
+				inner.Label(0), all), Cure: fmt.Sprintf("put access %q last", all)})
+		}
+		if len(inner.Strings("methods")) == 0 && slices.ContainsFunc(inner.Strings("paths"), func(p string) bool { return p == "**" || p == "/**" || p == "/" }) {
+			all = inner.Label(0)
 		}
 	}
 	return nil
@@ -216,9 +233,12 @@ func checkAccess(b *configs.Block) []configs.Problem {
 		problems = append(problems, configs.Problem{At: "paths", Message: "an access block without paths is for nothing", Cure: `leave paths out to mean all`})
 	}
 	for i, method := range b.Strings("methods") {
-		if !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete}, method) {
-			problems = append(problems, configs.Problem{At: "methods", Item: i + 1, Message: fmt.Sprintf("static knows no method %q", method),
-				Cure: "the methods are GET, HEAD, PUT, DELETE"})
+		if !slices.Contains(methods, method) {
+			cure := "the methods are GET, HEAD, PUT, DELETE"
+			if slices.Contains(methods, strings.ToUpper(method)) {
+				cure = "write " + configs.Quote(strings.ToUpper(method)) + ": the case of methods matters"
+			}
+			problems = append(problems, configs.Problem{At: "methods", Item: i + 1, Message: fmt.Sprintf("static knows no method %q", method), Cure: cure})
 		}
 	}
 	conditions := b.Has("from") || b.Has("users") || b.Has("users_file") || b.Has("tokens")
@@ -236,7 +256,7 @@ func checkAccess(b *configs.Block) []configs.Problem {
 func optionsOf(b *configs.Block) options {
 	o := options{
 		root: b.Path("root"), index: b.Strings("index"), try: b.Strings("try"), headers: b.StringMap("headers"), types: b.StringMap("types"),
-		nosniff: b.Bool("nosniff"), symlinks: b.String("symlinks"), hidden: b.Bool("hidden"), precompressed: codingsOf(b.Strings("precompressed")),
+		nosniff: b.Bool("nosniff"), symlinks: b.String("symlinks"), hidden: b.Bool("hidden"), precompressed: coding.List(b.Strings("precompressed")),
 		bounds: defaultBounds,
 	}
 	for _, inner := range b.Blocks("files") {
@@ -270,14 +290,6 @@ func optionsOf(b *configs.Block) options {
 
 func pageOf(b *configs.Block, status int) pageOption {
 	return pageOption{status: status, file: strings.TrimPrefix(b.String("file"), "/"), headers: b.StringMap("headers")}
-}
-
-func codingsOf(names []string) (list []coding.Coding) {
-	for _, name := range names {
-		c, _ := coding.Parse(name) // was checked
-		list = append(list, c)
-	}
-	return list
 }
 
 // options are the configuration of a server.

@@ -33,7 +33,7 @@ func TestConfiguration(t *testing.T) {
 	  hidden = true
 	  nosniff = false
 	  symlinks = "follow"
-	  precompressed = ["br", "GZIP"]
+	  precompressed = ["br", "gzip"]
 	  files "*.html" {
 	    headers = { Cache-Control = "no-cache" }
 	  }
@@ -100,37 +100,43 @@ func TestConfiguration(t *testing.T) {
 
 func TestConfigurationRefuses(t *testing.T) {
 	for body, want := range map[string]string{
-		`try = ["x"]`:                                                `"x" is nothing to try`,
-		`try = ["{path}/x"]`:                                         `"{path}/x" is nothing to try`,
-		`try = ["/../x"]`:                                            `"/../x" is nothing to try`,
-		`try = ["/{path}"]`:                                          `"/{path}" is nothing to try`,
-		`types = { "a/b" = "text/plain" }`:                           `"a/b" is no extension`,
-		`types = { ".a" = "plain" }`:                                 `"plain" is no content type`,
-		`types = { ".tar.gz" = "a/b" }`:                              `write ".gz"`,
-		`compress { max_file = 10 }`:                                 `nothing would be compressed`,
-		`symlinks = "some"`:                                          `symlinks`,
-		`precompressed = ["lzma"]`:                                   `there is no coding "lzma"`,
-		`precompressed = ["br", "br"]`:                               `"br" is there twice`,
-		`headers = { Content-Encoding = "br" }`:                      `Content-Encoding is written by static`,
-		`files "[a" { headers = {} }`:                                `a '[' without its ']'`,
-		`files "a" { }`:                                              `needs headers`,
-		`files "a" { headers = { ETag = "1" } }`:                     `ETag is written by static`,
-		`compress { codings = [] }`:                                  `no coding is offered`,
-		`compress { codings = ["identity"] }`:                        `there is no coding "identity"`,
-		`compress { br_level = 12 }`:                                 `br_level`,
-		`compress { types = ["text"] }`:                              `"text"`,
-		`access "a" { }`:                                             `access "a" does not say who may`,
-		`access "a" { allow = "some" }`:                              `allow`,
-		"access \"a\" {\n allow = \"all\"\n from = [\"::1\"]\n}":     `allow says who may, and so do from`,
-		"access \"a\" {\n allow = \"all\"\n methods = [\"POST\"]\n}": `static knows no method "POST"`,
-		"access \"a\" {\n allow = \"all\"\n paths = []\n}":           `an access block without paths`,
-		"access \"a\" {\n allow = \"all\"\n paths = [\"a/**b\"]\n}":  `'**' has to stand between slashes`,
-		`access "a" { tokens = ["secret"] }`:                         `tokens`,
-		`write { }`:                                                  `nobody may write`,
-		"write { }\naccess \"a\" {\n allow = \"all\"\n methods = [\"GET\"]\n}": `nobody may write`,
-		`error "418" { file = "/x" }`:                                          `error "418" is not one of static's`,
-		`error "404" { file = "/../x" }`:                                       `is no name of a file below the root`,
-		`fallback { file = "" }`:                                               `is no name of a file below the root`,
+		`try = ["x"]`:                           `"x" is nothing to try`,
+		`try = ["{path}/x"]`:                    `"{path}/x" is nothing to try`,
+		`try = ["/../x"]`:                       `"/../x" is nothing to try`,
+		`try = ["/{path}"]`:                     `"/{path}" is nothing to try`,
+		`types = { "a/b" = "text/plain" }`:      `"a/b" is no extension`,
+		`types = { ".a" = "plain" }`:            `"plain" is no content type`,
+		`types = { ".tar.gz" = "a/b" }`:         `write ".gz"`,
+		`compress { max_file = 10 }`:            `nothing would be compressed`,
+		`symlinks = "some"`:                     `symlinks`,
+		`precompressed = ["lzma"]`:              `there is no coding "lzma"`,
+		`precompressed = ["br", "br"]`:          `"br" is there twice`,
+		`precompressed = ["brotli"]`:            `did you mean "br"?`,
+		`types = { "*.foo" = "a/b" }`:           `write ".foo" for an extension`,
+		`headers = { X-A = "1", x-a = "2" }`:    `X-A and x-a are the same field`,
+		`files "\\.(js|css)$" { headers = {} }`: `looks like a regular expression`,
+		"access \"a\" {\n allow = \"all\"\n}\naccess \"b\" {\n allow = \"none\"\n paths = [\"*.sql\"]\n}": `access "b" is never asked: access "a" before it`,
+		"access \"a\" {\n allow = \"all\"\n methods = [\"put\"]\n}":                                       `write "PUT"`,
+		`headers = { Content-Encoding = "br" }`:                                                           `Content-Encoding is written by static`,
+		`files "[a" { headers = {} }`:                                                                     `a '[' without its ']'`,
+		`files "a" { }`:                                                                                   `needs headers`,
+		`files "a" { headers = { ETag = "1" } }`:                                                          `ETag is written by static`,
+		`compress { codings = [] }`:                                                                       `no coding is offered`,
+		`compress { codings = ["identity"] }`:                                                             `there is no coding "identity"`,
+		`compress { br_level = 12 }`:                                                                      `br_level`,
+		`compress { types = ["text"] }`:                                                                   `"text"`,
+		`access "a" { }`:                                                                                  `access "a" does not say who may`,
+		`access "a" { allow = "some" }`:                                                                   `allow`,
+		"access \"a\" {\n allow = \"all\"\n from = [\"::1\"]\n}":                                          `allow says who may, and so do from`,
+		"access \"a\" {\n allow = \"all\"\n methods = [\"POST\"]\n}":                                      `static knows no method "POST"`,
+		"access \"a\" {\n allow = \"all\"\n paths = []\n}":                                                `an access block without paths`,
+		"access \"a\" {\n allow = \"all\"\n paths = [\"a/**b\"]\n}":                                       `'**' has to stand between slashes`,
+		`access "a" { tokens = ["secret"] }`:                                                              `tokens`,
+		`write { }`:                                                                                       `nobody may write`,
+		"write { }\naccess \"a\" {\n allow = \"all\"\n methods = [\"GET\"]\n}":                            `nobody may write`,
+		`error "418" { file = "/x" }`:                                                                     `error "418" is not one of static's`,
+		`error "404" { file = "/../x" }`:                                                                  `is no name of a file below the root`,
+		`fallback { file = "" }`:                                                                          `is no name of a file below the root`,
 	} {
 		if _, problems := resolveBody(t, "root = \".\"\n"+body); !strings.Contains(problems, want) {
 			t.Errorf("%s: %q, want %q", body, problems, want)

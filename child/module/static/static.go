@@ -28,6 +28,7 @@ func (Module) Open(b *configs.Block, env *module.Env) (module.Instance, error) {
 	if err != nil {
 		return module.Instance{}, err
 	}
+	s.missing()
 	instance := module.Instance{Handler: s.limited(), Close: s.close}
 	if env.Pool != nil {
 		instance.Pool = env.Pool("static")

@@ -96,10 +96,18 @@ func newStore(o storeOptions) (*store, error) {
 	}
 	defer unix.Close(dir)
 	if err := unix.Faccessat(dir, ".", unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		return nil, fmt.Errorf("directory %s: the user of the server (%d) cannot read and write it: %w; chown it to that user, or choose another",
-			o.directory, os.Geteuid(), err)
+		return nil, fmt.Errorf("directory %s: the user of the server (%d) cannot read and write it: %w; %s",
+			o.directory, os.Geteuid(), err, curePermission(err, o.directory))
 	}
 	return s, nil
+}
+
+// curePermission says what to do about a directory that the server cannot write to.
+func curePermission(err error, directory string) string {
+	if errors.Is(err, unix.EROFS) {
+		return "under the service of the package add ReadWritePaths=" + directory + " (systemctl edit), or choose one below /var/lib/tined"
+	}
+	return "chown it to that user, or choose another"
 }
 
 // put keeps content for key and returns a descriptor of it, of which the caller is the first user. The content is what stands in its file
