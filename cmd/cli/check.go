@@ -24,13 +24,13 @@ func (a *app) checkCommand() *cobra.Command {
   file:line:column: what is wrong; what to write instead
 
 It opens no socket and changes nothing. Folders and files that the configuration names are
-looked at by run and reload only, as the user of the children. The status is 0 and "FILE: ok" is printed, or 1.
-With --ports it also tries the address of each listener, and says of each that cannot be had
-what a start would say: by whom it is used, or what is missing. That is for a server that does
-not run: one that does holds its own, and is named. Root sees the names of all, and may use
-ports below 1024, which the user of the server may not.
-With --dump it prints the configuration as it is understood, every default written out,
-in a form that can be read again.`,
+looked at by run and reload only, as the user of the children. The status is 0 and "FILE: ok"
+is printed, or 1. With --ports it also tries the address of each listener, and says of each
+that cannot be had what a start would say: by whom it is used, or what is missing. That is for
+a server that does not run: one that does holds its own, and is named. Root sees the names of
+all, and may use ports below 1024, which the user of the server may not. With --dump it prints
+the configuration as it is understood, every default written out, in a form that can be read
+again.`,
 		Example: fmt.Sprintf(`  %[1]s check %[1]s.hcl
   %[1]s check --dump -c %[1]s.hcl > whole.hcl
   %[1]s check --ports && systemctl start %[1]s
