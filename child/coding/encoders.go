@@ -67,11 +67,15 @@ type EncoderOptions struct {
 	Window int
 	// Limit is how many places Reserve lends at a time. 0: none.
 	Limit int
+	// Exact: the same content gives the same bytes, as a strong entity tag promises. The library's encoder for Brotli remembers something of
+	// its last use, so each is used once then.
+	Exact bool
 }
 
 // Encoders lends encoders, and keeps them between two uses. It is safe for concurrent use.
 type Encoders struct {
 	pools [Count]sync.Pool
+	exact bool
 	limit int64
 	lent  atomic.Int64
 }
@@ -86,7 +90,7 @@ func NewEncoders(o EncoderOptions) *Encoders {
 	if l.Gzip < 1 || l.Gzip > 9 || l.Brotli < 1 || l.Brotli > 11 || l.Zstd < 1 || l.Zstd > 4 || window < 10 || window > MaxWindow {
 		panic(fmt.Sprintf("coding: NewEncoders: a level or the window is out of range: %+v", o))
 	}
-	e := &Encoders{limit: int64(o.Limit)}
+	e := &Encoders{limit: int64(o.Limit), exact: o.Exact}
 	e.pools[Gzip].New = func() any {
 		return &Encoder{codec: must(gzip.NewWriterLevel(io.Discard, l.Gzip))}
 	}
@@ -139,7 +143,9 @@ func (e *Encoders) Get(c Coding, w io.Writer) *Encoder {
 // Put takes an encoder of coding c back, closed or not.
 func (e *Encoders) Put(c Coding, enc *Encoder) {
 	enc.sink.to = nil
-	e.pools[c].Put(enc)
+	if c != Brotli || !e.exact {
+		e.pools[c].Put(enc)
+	}
 }
 
 // Pack returns content in coding c, which is not Identity. The memory is the caller's. It takes the time of the whole content: it is not

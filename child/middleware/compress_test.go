@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/child/web/webtest"
 )
@@ -435,5 +437,39 @@ func TestCompressOptions(t *testing.T) {
 			}()
 			Compress(o)
 		}()
+	}
+}
+
+// changing is a file that turns into another one after some bytes.
+type changing struct {
+	whole    []byte
+	at       int64
+	released bool
+}
+
+var errAnother = errors.New("another file by now")
+
+func (c *changing) Fd() uintptr { panic("read past its own eyes") }
+func (c *changing) Release()    { c.released = true }
+func (c *changing) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) > c.at {
+		return 0, errAnother
+	}
+	return copy(p, c.whole[off:]), nil
+}
+
+// A file that changes while it is packed ends the response: its entity tag stands for what it was.
+func TestPackedFileChanges(t *testing.T) {
+	file := &changing{whole: bytes.Repeat([]byte("text "), 40<<10), at: 100 << 10}
+	c := Compress(CompressOptions{})(web.HandlerFunc(func(*web.Response, *web.Request) {})).(*compressor)
+	if !c.encoders.Reserve() {
+		t.Fatal("no place")
+	}
+	p := &packer{encoders: c.encoders, coding: coding.Gzip, file: file, left: int64(len(file.whole))}
+	if _, err := io.Copy(io.Discard, p); err != errAnother {
+		t.Errorf("%v", err)
+	}
+	if p.Close(); !file.released {
+		t.Error("not released")
 	}
 }

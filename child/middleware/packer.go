@@ -102,6 +102,14 @@ func (p *packer) next(piece []byte) (int, error) {
 	if p.file == nil {
 		return p.reader.Read(piece)
 	}
+	if r, ok := p.file.(io.ReaderAt); ok { // it looks whether it still is what its entity tag stands for (web.ChangingFile)
+		got, err := r.ReadAt(piece, p.at)
+		p.at += int64(got)
+		if got > 0 && err == io.EOF {
+			err = nil // the next read will say so
+		}
+		return got, err
+	}
 	for {
 		got, err := unix.Pread(int(p.file.Fd()), piece, p.at)
 		switch {

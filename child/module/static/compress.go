@@ -89,7 +89,7 @@ func newPacker(o *compressOptions) (*packer, error) {
 	}
 	return &packer{
 		compressOptions: *o, store: kept,
-		encoders: coding.NewEncoders(coding.EncoderOptions{Levels: o.levels, Window: packWindow}),
+		encoders: coding.NewEncoders(coding.EncoderOptions{Levels: o.levels, Window: packWindow, Exact: true}),
 	}, nil
 }
 
