@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 failed=0
-bin/bench -rounds 2 -seconds 1 -fair -blocked -readers -fail gross || failed=1
+bin/bench -rounds 1 -seconds 1 -fair -blocked -readers -fail gross || failed=1
 # Another version for the upgrades.
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=0.0.0-next' -o bin/tined-next ./cmd/tined || failed=1
 # Continuity: two minutes in all, on a link with a delay where that matters and the machine permits one.
