@@ -25,6 +25,7 @@ func (l *loop) encode(c *conn, ex *exchange) {
 	}
 	if o.Kind == web.BodyFile {
 		tail = append(tail, o.Lines...)
+		typed = ex.resp.Header().Has("Content-Type") && hasField(o.Lines, "Content-Type")
 	}
 	tail, closing, announced = appendFields(tail, ex.resp.Header(), typed)
 

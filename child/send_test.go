@@ -471,3 +471,44 @@ func TestSendOfNothing(t *testing.T) {
 		})
 	}
 }
+
+// Field lines that were encoded beforehand come before those of the header, of which none takes their Content-Type's place; what is sent
+// instead of the file does not have them.
+func TestSendFileLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte("0123456789"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var header web.Header
+	header.Add("Content-Type", "text/x-file")
+	header.Add("ETag", `"1"`)
+	header.Add("Content-Length", "99") // only the server writes it
+	lines := web.EncodeFields(&header)
+	serve := func(after func(w *web.Response)) web.Handler {
+		return web.HandlerFunc(func(w *web.Response, r *web.Request) {
+			f, err := os.Open(path)
+			if err != nil {
+				panic(err)
+			}
+			w.SetStatus(206)
+			w.Header().Set("X-More", "1")
+			w.SendFileLines(lines, web.OwnFile(f), 2, 5)
+			after(w)
+		})
+	}
+	tc := start(t, "", routes{
+		"/file":  serve(func(*web.Response) {}),
+		"/type":  serve(func(w *web.Response) { w.Header().Set("Content-Type", "text/other") }),
+		"/error": serve(func(w *web.Response) { web.Error(w, 404) }),
+	})
+	p := tc.dial()
+	for target, want := range map[string]string{
+		"/file": "206 23456 text/x-file \"1\"", "/type": "206 23456 text/x-file \"1\"", "/error": "404 Not Found\n text/plain; charset=utf-8 ",
+	} {
+		r := p.get(target)
+		types, tags := r.Fields.All("Content-Type"), r.Fields.All("ETag")
+		if got := fmt.Sprint(r.Status, " ", string(r.Body), " ", strings.Join(types, "|"), " ", strings.Join(tags, "|")); got != want || r.Get("X-More") != "1" {
+			t.Errorf("%s: %q, want %q", target, got, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -471,5 +472,31 @@ func TestPackedFileChanges(t *testing.T) {
 	}
 	if p.Close(); !file.released {
 		t.Error("not released")
+	}
+}
+
+// A file whose field lines were encoded beforehand is compressed like any other.
+func TestCompressFileLines(t *testing.T) {
+	content := strings.Repeat("text ", 1000)
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var header web.Header
+	header.Add("Content-Type", "text/plain")
+	header.Add("ETag", `"1"`)
+	lines := web.EncodeFields(&header)
+	h := Compress(CompressOptions{})(web.HandlerFunc(func(w *web.Response, r *web.Request) {
+		f, err := os.Open(path)
+		if err != nil {
+			panic(err)
+		}
+		w.SendFileLines(lines, web.OwnFile(f), 0, int64(len(content)))
+	}))
+	for accept, want := range map[string]string{"gzip": `gzip "1-gzip"`, "": ` "1"`} {
+		resp := webtest.Do(h, webtest.Request{Header: map[string]string{"Accept-Encoding": accept}})
+		if got := resp.Header.Get("Content-Encoding") + " " + resp.Header.Get("ETag"); got != want || len(resp.Header.Values("Content-Type")) != 1 || !resp.Header.HasToken("Vary", "Accept-Encoding") {
+			t.Errorf("%q: %v", accept, resp.Header)
+		}
 	}
 }

@@ -223,7 +223,7 @@ func (w *Response) SendFile(f File, offset, n int64) {
 }
 
 // SendFileLines is SendFile with field lines that were encoded beforehand (EncodeFields), which are sent before those of Header: for a file
-// that is sent again and again. Header does not have them, and must have none of their names. The server reads lines until the head has
+// that is sent again and again. Header does not have them, and must have none of their names; of two Content-Types that of lines is sent. The server reads lines until the head has
 // left: nobody may change them any more.
 func (w *Response) SendFileLines(lines []byte, f File, offset, n int64) {
 	w.SendFile(f, offset, n)

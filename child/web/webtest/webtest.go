@@ -270,6 +270,9 @@ func (e *engine) finish(w *web.Response) {
 				e.field(name, value)
 			}
 		}
+		if p.Header.Has("Content-Type") {
+			w.Header().Del("Content-Type") // that of the lines wins
+		}
 		e.head(w)
 	}
 	body, length, err := content(o, e.bodyless(o.Status))
