@@ -201,8 +201,9 @@ const oneProbe = 16 << 10
 const offsetsFit = unsafe.Sizeof(int64(0)) == unsafe.Sizeof(uintptr(0))
 
 // cached reports whether the n bytes at off of a file can be read without waiting for a disk: nil, ErrUncached or ErrCacheUnknown. It asks
-// for its first byte, its last one, and one in each probeStep, or of a short range for the last alone, by reads that may not wait (RWF_NOWAIT, preadv2(2)). They see whether a page
-// holds its content; cachestat(2) also counts those that are still being read. Beyond the end of the file there is nothing to wait for.
+// for its first byte, its last one, and one in each probeStep, or of a short range for the last alone, by reads that may not wait
+// (RWF_NOWAIT, preadv2(2)). They see whether a page holds its content; cachestat(2) also counts those that are still being read. Beyond the
+// end of the file there is nothing to wait for.
 func cached(file int, off int64, n int) error {
 	if !offsetsFit {
 		return ErrCacheUnknown

@@ -150,11 +150,20 @@ func (e *Encoders) Put(c Coding, enc *Encoder) {
 
 // Pack returns content in coding c, which is not Identity. The memory is the caller's. It takes the time of the whole content: it is not
 // for the loop.
-func (e *Encoders) Pack(c Coding, content []byte) []byte {
+func (e *Encoders) Pack(c Coding, content []byte) []byte { return e.PackPieces(c, content, 0, nil) }
+
+// PackPieces is Pack that takes piece bytes at a time, and calls pause between two of them: whoever else needs the processor has it then. A
+// piece of 0 is the whole, without a pause.
+func (e *Encoders) PackPieces(c Coding, content []byte, piece int, pause func()) []byte {
 	packed := bytes.NewBuffer(make([]byte, 0, len(content)/3+64))
 	enc := e.Get(c, packed)
-	_, _ = enc.Write(content) // writing to memory does not fail
-	_ = enc.Close()
+	for piece > 0 && len(content) > piece {
+		_, _ = enc.Write(content[:piece]) // writing to memory does not fail
+		content = content[piece:]
+		pause()
+	}
+	_, _ = enc.Write(content) // as above
+	_ = enc.Close()           // it only writes what is left, to memory too
 	e.Put(c, enc)
 	return packed.Bytes()
 }

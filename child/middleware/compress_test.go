@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/gzip"
@@ -472,6 +473,64 @@ func TestPackedFileChanges(t *testing.T) {
 	}
 	if p.Close(); !file.released {
 		t.Error("not released")
+	}
+}
+
+// rewritten is a file without a ReadAt that another one writes to in place when it is about to be read for the last time.
+type rewritten struct {
+	file  *os.File
+	reads int // how many are left
+	told  time.Time
+}
+
+func (f *rewritten) Release() {}
+func (f *rewritten) Fd() uintptr {
+	if f.reads--; f.reads == 0 {
+		if _, err := f.file.WriteAt([]byte("other"), 0); err != nil {
+			panic(err)
+		}
+		if err := os.Chtimes(f.file.Name(), time.Time{}, f.told.Add(time.Second)); err != nil {
+			panic(err)
+		}
+	}
+	return f.file.Fd()
+}
+func (f *rewritten) Changed() bool {
+	info, err := f.file.Stat()
+	return err != nil || !info.ModTime().Equal(f.told)
+}
+
+// So does one that is read by its descriptor, even if it changes during the last read: it is asked behind each.
+func TestPackedFileChangesInPlace(t *testing.T) {
+	const size = 2*pieceSize - 1
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	encoders := coding.NewEncoders(coding.EncoderOptions{Limit: 1})
+	for _, test := range []struct {
+		reads int
+		want  error
+	}{{0, nil}, {1, errChanged}, {2, errChanged}} {
+		info, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !encoders.Reserve() {
+			t.Fatal("no place")
+		}
+		p := &packer{encoders: encoders, coding: coding.Gzip, file: &rewritten{f, test.reads, info.ModTime()}, left: size}
+		if _, err := io.Copy(io.Discard, p); err != test.want {
+			t.Errorf("changed in read %d: %v", test.reads, err)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

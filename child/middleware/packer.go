@@ -18,6 +18,9 @@ const pieceSize = 32 << 10
 // maxIdle is how often in a row a source may yield nothing without an error.
 const maxIdle = 100
 
+// errChanged: the entity tag that was told stands for what the file was.
+var errChanged = errors.New("compress: the file has changed while it was sent")
+
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // A packer yields the content of a file or reader in a coding. Its reservation of an encoder ends with Close, the encoder itself is only
@@ -119,6 +122,9 @@ func (p *packer) next(piece []byte) (int, error) {
 			return 0, err
 		case got == 0:
 			return 0, io.EOF // the file is shorter than it was
+		}
+		if f, ok := p.file.(web.ChangingFile); ok && f.Changed() { // asked behind the read, or a change between the two would be missed
+			return 0, errChanged
 		}
 		p.at += int64(got)
 		return got, nil

@@ -200,8 +200,8 @@ type File interface {
 // short of the length that was promised.
 type ChangingFile interface {
 	File
-	// Changed is called by the server's loop before it sends a part, so it must not wait: an fstat(2) of a local file does not. true:
-	// nothing more of it is sent, and the connection is closed.
+	// Changed is called before a part is sent, by the loop or by a worker that packs the file, so it must not wait: an fstat(2) of a local file
+	// does not. true: nothing more of it is sent, and the connection is closed.
 	Changed() bool
 }
 

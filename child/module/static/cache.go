@@ -91,8 +91,8 @@ func (c *cache) queueLocked(e *entry) {
 }
 
 // nextDue takes the next entry whose last look is renewAfter ago, if it was used since. Those that nobody has used are left to themselves, but
-// for their files, which are closed after idleFor. more: others will come up.
-func (c *cache) nextDue(now int64) (e *entry, more bool) {
+// for their files, which are closed after idleFor. nil: none is due.
+func (c *cache) nextDue(now int64) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.due) > 0 && now-c.due[0].at >= renewAfter {
@@ -108,7 +108,7 @@ func (c *cache) nextDue(now int64) (e *entry, more bool) {
 			c.queueLocked(e)
 		case e.used.Swap(false):
 			e.seen = now
-			return e, true
+			return e
 		case e.files() > 0 && now-e.seen < idleFor:
 			e.queued = &appointment{e, now}
 			c.due = append(c.due, e.queued)
@@ -116,7 +116,7 @@ func (c *cache) nextDue(now int64) (e *entry, more bool) {
 			c.dropLocked(e)
 		}
 	}
-	return nil, len(c.due) > 0
+	return nil
 }
 
 // put adds an entry in place of the one with the same name. The cache becomes a user of its descriptors.

@@ -1,7 +1,6 @@
 package static
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -103,7 +102,7 @@ func (s *server) offer(dir int, e *entry, size, wall int64) {
 			continue
 		}
 		id := identify(&st)
-		e.racy = e.racy || wall-max(id.mtime, id.ctime) < settled
+		e.racy = e.racy || (&source{st: st, wall: wall}).racy()
 		e.sights = append(e.sights, see(name, nil, &st))
 		if id.mtime >= e.id.mtime && s.unclaimed(dir, name, &st) == nil { // one that is older is of an older version
 			e.offered = append(e.offered, c)
@@ -259,7 +258,7 @@ func (s *server) pack(e *entry, c coding.Coding) (*form, error) {
 			return nil, errChanged // shorter, or another one
 		}
 	}
-	packed := p.encode(c, whole)
+	packed := p.encoders.PackPieces(c, whole, packPiece, breathe)
 	if len(packed) >= len(whole)-len(whole)/32 {
 		return nil, errNotWorth
 	}
@@ -278,21 +277,6 @@ func (s *server) pack(e *entry, c coding.Coding) (*form, error) {
 	made := newForm(e.status, c, content, nil, file, e.contentType, e.fields)
 	made.kept = id
 	return made, nil
-}
-
-// encode packs content piece by piece.
-func (p *packer) encode(c coding.Coding, content []byte) []byte {
-	packed := bytes.NewBuffer(make([]byte, 0, len(content)/3+64))
-	encoder := p.encoders.Get(c, packed)
-	defer p.encoders.Put(c, encoder)
-	for len(content) > packPiece {
-		_, _ = encoder.Write(content[:packPiece]) // writing to memory does not fail
-		content = content[packPiece:]
-		breathe()
-	}
-	_, _ = encoder.Write(content)
-	_ = encoder.Close()
-	return packed.Bytes()
 }
 
 // inherit takes over what was made of the same content: of a file that was written again as it was, or is looked at anew because its last
@@ -319,8 +303,13 @@ func (e *entry) sibling(c coding.Coding) bool {
 	return slices.ContainsFunc(e.sights, func(seen sight) bool { return seen.err == nil && seen.name == e.name+c.Extension() })
 }
 
-// keep tells the store that what it has of e is in use.
-func (p *packer) keep(e *entry) {
+// keep tells the store that what it has of e is in use, at the time now. It does so once in touchEvery only: what is coded meanwhile is new
+// to the store, or was touched when it was found there.
+func (p *packer) keep(e *entry, now int64) {
+	if now < e.keepAfter.Load() {
+		return
+	}
+	e.keepAfter.Store(now + int64(touchEvery))
 	for i := range e.coded {
 		if f := e.coded[i].Load(); f != nil && f.kept != "" {
 			p.store.touch(f.kept)

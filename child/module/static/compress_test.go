@@ -271,6 +271,50 @@ func TestStoreFullForAWhile(t *testing.T) {
 	}
 }
 
+// What is sent from the cache again and again is known to be in use, and that is told to the directory once a minute only.
+func TestCodedIsKept(t *testing.T) {
+	root, dir := t.TempDir(), t.TempDir()
+	write(t, root, "a.css", words(1))
+	s, c := serve(t, root, func(o *options) {
+		compressing(o)
+		o.compress.directory = dir
+	})
+	gzip := webtest.Request{Target: "/a.css", Header: map[string]string{"Accept-Encoding": "gzip"}}
+	if resp := twice(t, s, gzip); resp.Header.Get("Content-Encoding") != "gzip" {
+		t.Fatalf("%v", resp.Header)
+	}
+	e, _ := s.cache.peek("a.css", c.ns.Load())
+	if e == nil || e.files() != 2 || len(e.descriptors()) != 2 {
+		t.Fatalf("not a file and its coded form: %+v", e)
+	}
+	if n := testing.AllocsPerRun(100, func() { e.files() }); n != 0 {
+		t.Errorf("to count the descriptors takes %v allocations", n)
+	}
+	file, _ := storedName(e.coded[coding.Gzip].Load().kept)
+	path := filepath.Join(dir, file)
+	const minute = int(int64(touchEvery) / renewAfter) // in sweeps
+	told := 0
+	for range 2*minute + 1 {
+		touch(t, path, 1000)
+		webtest.Do(s, gzip)
+		c.add(time.Duration(renewAfter))
+		s.sweep()
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.ModTime().Unix() != 1000 {
+			told++
+		}
+	}
+	if told != 3 {
+		t.Errorf("told %d times in two minutes", told)
+	}
+	if now, _ := s.cache.peek("a.css", c.ns.Load()); now != e {
+		t.Error("it has become another entry")
+	}
+}
+
 // Room is made by what nobody has used for long, and by nothing else: else each request would pack what the one before it has pushed out.
 func TestShedCoded(t *testing.T) {
 	root := t.TempDir()

@@ -73,21 +73,21 @@ func (d *descriptor) Changed() bool {
 	return now-d.proved.Load() >= provedFor && d.changedAt(now)
 }
 
-// changedAt is Changed by a look at the file in any case, at the time now.
-func (d *descriptor) changedAt(clock int64) bool {
+// changedAt is Changed by a look at the file in any case, at the time now, monotonic ns.
+func (d *descriptor) changedAt(now int64) bool {
 	if !d.watched {
 		return false
 	}
-	var now unix.Statx_t
-	if statxNow(d.fd, &now) != nil {
+	var st unix.Statx_t
+	if statxNow(d.fd, &st) != nil {
 		return false // the send will tell
 	}
-	changed := int64(now.Size) < d.id.size
+	changed := int64(st.Size) < d.id.size
 	if d.strict {
-		changed = int64(now.Size) != d.id.size || now.Mtime.Sec*1e9+int64(now.Mtime.Nsec) != d.id.mtime
+		changed = int64(st.Size) != d.id.size || st.Mtime.Sec*1e9+int64(st.Mtime.Nsec) != d.id.mtime
 	}
 	if !changed {
-		d.proved.Store(clock)
+		d.proved.Store(now)
 	}
 	return changed
 }

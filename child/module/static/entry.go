@@ -28,7 +28,7 @@ const (
 
 // An entry is what is known of what one key stands for: a file, in its forms.
 type entry struct {
-	key  string // the name as requested, "" or with a final '/' for a directory; or a page's (pageKey)
+	key  string // the name as requested, "" or with a final '/' for a directory; or a page's (page.key)
 	name string // the file's: key, an index file in it, or what was tried
 	id   fileID
 	// racy: the file was changed so shortly before its stat that a further change could leave the same stat behind.
@@ -47,6 +47,7 @@ type entry struct {
 
 	used      atomic.Bool  // since its last stat
 	packAfter atomic.Int64 // until then it is sent as it is, monotonic ns: packing it has failed
+	keepAfter atomic.Int64 // until then the store knows that what it has of it is in use, monotonic ns
 
 	// Under cache.mu.
 	checked    int64        // when the last stat was begun, monotonic ns
@@ -117,19 +118,34 @@ func (e *entry) close() {
 
 // descriptors are those that the entry holds.
 func (e *entry) descriptors() (list []*descriptor) {
-	if e.plain.file != nil {
-		list = append(list, e.plain.file)
-	}
-	for i := range e.coded {
-		if f := e.coded[i].Load(); f != nil && f != &e.plain && f.file != nil {
-			list = append(list, f.file)
+	for c := range coding.Count {
+		if d := e.descriptor(c); d != nil {
+			list = append(list, d)
 		}
 	}
 	return list
 }
 
-// files is how many descriptors the entry holds.
-func (e *entry) files() int { return len(e.descriptors()) }
+// files is how many descriptors the entry holds. It is asked under the cache's lock, so it makes no list.
+func (e *entry) files() (n int) {
+	for c := range coding.Count {
+		if e.descriptor(c) != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// descriptor is that of the form in coding c; nil: there is no such form, or it is in memory.
+func (e *entry) descriptor(c coding.Coding) *descriptor {
+	if c == coding.Identity {
+		return e.plain.file
+	}
+	if f := e.coded[c].Load(); f != nil && f != &e.plain {
+		return f.file
+	}
+	return nil
+}
 
 // A source is an open regular file about to become a form. It owns fd until it is spent.
 type source struct {

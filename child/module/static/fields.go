@@ -8,7 +8,7 @@ import (
 	"github.com/tined/tined/child/web"
 )
 
-// A fieldRule adds header fields to what a pattern is for; an empty pattern is for all.
+// A fieldRule adds header fields to the files that a pattern matches, or to all.
 type fieldRule struct {
 	glob   glob
 	all    bool

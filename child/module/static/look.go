@@ -10,9 +10,6 @@ import (
 // pathWord stands in try for the path of the request.
 const pathWord = "{path}"
 
-// pageKey is the key of an error page, or of the fallback. No name begins with a slash.
-func pageKey(p *page) string { return "/" + p.option.file + "/" + p.id }
-
 // candidates are the names that are looked for when key is requested, in order. One that ends in a slash, or is empty, is a directory whose
 // index is meant.
 func (s *server) candidates(key string) []string {

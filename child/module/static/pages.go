@@ -13,6 +13,7 @@ import (
 type page struct {
 	option pageOption
 	id     string // tells pages with the same file apart
+	key    string // of its entry; no name begins with a slash, as this does
 	fields []web.Field
 }
 
@@ -26,8 +27,8 @@ type pages struct {
 func newPages(o *options) pages {
 	p := pages{byStatus: map[int]*page{}, byKey: map[string]*page{}}
 	add := func(option pageOption, id string) *page {
-		added := &page{option: option, id: id, fields: sortedFields(option.headers)}
-		p.byKey[pageKey(added)] = added
+		added := &page{option: option, id: id, key: "/" + option.file + "/" + id, fields: sortedFields(option.headers)}
+		p.byKey[added.key] = added
 		return added
 	}
 	for _, option := range o.pages {
@@ -85,7 +86,7 @@ func (s *server) refuseNow(w *web.Response, status int, fields ...web.Field) boo
 		s.refuseText(w, status, fields)
 		return true
 	}
-	e := s.cache.get([]byte(pageKey(p)), s.now())
+	e := s.cache.get([]byte(p.key), s.now())
 	if e == nil || e.plain.changed() {
 		return false
 	}
@@ -96,7 +97,7 @@ func (s *server) refuseNow(w *web.Response, status int, fields ...web.Field) boo
 func (s *server) refuse(w *web.Response, r *web.Request, status int, fields ...web.Field) {
 	fields = s.implied(status, fields)
 	if p := s.pages.byStatus[status]; p != nil {
-		if e, err := s.obtain(r, pageKey(p)); err == nil {
+		if e, err := s.obtain(r, p.key); err == nil {
 			sent := s.sendPage(w, e, fields)
 			e.release()
 			if sent {
@@ -107,6 +108,7 @@ func (s *server) refuse(w *web.Response, r *web.Request, status int, fields ...w
 	s.refuseText(w, status, fields)
 }
 
+// refuseEither is refuseNow on the loop, where now is true, and refuse elsewhere. false: the page has to be looked for.
 func (s *server) refuseEither(w *web.Response, r *web.Request, now bool, status int, fields ...web.Field) bool {
 	if now {
 		return s.refuseNow(w, status, fields...)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tined/tined/child/module"
+	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/child/web/webtest"
 )
 
@@ -32,6 +33,20 @@ func twice(t *testing.T, s *server, request webtest.Request) *webtest.Response {
 		}
 	}
 	return first
+}
+
+// A page that is in the cache is sent without taking memory, however long its name is.
+func TestPageNowCosts(t *testing.T) {
+	root := tree(t)
+	name := "errors/" + strings.Repeat("long", 20) + ".html"
+	write(t, root, name, "<p>page")
+	s, _ := serve(t, root, func(o *options) { o.pages = []pageOption{{status: 404, file: name}} })
+	webtest.Get(s, "/../x")
+	var w web.Response
+	r := request("/../x")
+	if n := testing.AllocsPerRun(200, func() { hit(t, s, &w, r) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
 }
 
 func TestTry(t *testing.T) {

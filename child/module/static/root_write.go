@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tined/tined/child/module"
-
 	"github.com/tined/tined/child/web"
 )
 
@@ -262,7 +261,7 @@ func temporaryName() string { return temporary + rand.Text() }
 // close gives up what was not published. What was may be another module's by now.
 func (u *upload) close(claims *module.Claims) {
 	if u.name != "" {
-		_ = unix.Unlinkat(u.dir, u.name, 0)
+		_ = unix.Unlinkat(u.dir, u.name, 0) // at worst it takes space: no request can name it
 	}
 	var st unix.Stat_t
 	_ = unix.Fstat(u.fd, &st) // it does not fail for an open file
@@ -334,7 +333,7 @@ func (u *upload) publish(p *place, occupied bool) error {
 	case err == nil:
 		u.name = ""
 	case u.name == "":
-		_ = unix.Unlinkat(from, name, 0)
+		_ = unix.Unlinkat(from, name, 0) // as in close; the error of the rename is what counts
 	}
 	if err == unix.EXDEV {
 		return errMoved

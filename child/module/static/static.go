@@ -197,7 +197,7 @@ func (s *server) Serve(w *web.Response, r *web.Request) {
 		err = s.list(w, r, key)
 	}
 	if err != nil && s.pages.fallback != nil && statusOf(err) == 404 {
-		if s.deliver(w, r, pageKey(s.pages.fallback)) == nil {
+		if s.deliver(w, r, s.pages.fallback.key) == nil {
 			return
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tined/tined/child/coding"
 	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/web"
 	"github.com/tined/tined/child/web/webtest"
@@ -605,11 +606,11 @@ func TestSweep(t *testing.T) {
 		webtest.Get(s, target)
 		webtest.Get(s, target) // a use of what is in the cache
 	}
-	if !s.sweep() {
+	if s.sweep(); !s.cache.awaits() {
 		t.Error("nothing will come up")
 	}
 	c.add(time.Duration(renewAfter))
-	if !s.sweep() {
+	if s.sweep(); !s.cache.awaits() {
 		t.Error("nothing will come up, though files were used")
 	}
 	c.add(time.Duration(trustFor) - 1)
@@ -634,11 +635,11 @@ func TestSweep(t *testing.T) {
 	}
 	for range 100 {
 		c.add(time.Duration(renewAfter))
-		if !s.sweep() {
+		if s.sweep(); !s.cache.awaits() {
 			break
 		}
 	}
-	if s.sweep() || s.cache.files != 0 || len(s.cache.entries) != 2 {
+	if s.sweep(); s.cache.awaits() || s.cache.files != 0 || len(s.cache.entries) != 2 {
 		t.Errorf("nobody asks any more, and the sweeper goes on, or the cache holds %d files of %d entries", s.cache.files, len(s.cache.entries))
 	}
 }
@@ -1092,5 +1093,25 @@ func TestFileOfTheFuture(t *testing.T) {
 	}
 	if e, _ := s.cache.peek("a.bin", c.ns.Load()); e == nil || e.racy {
 		t.Error("it never comes to rest")
+	}
+}
+
+// So is a precompressed sibling of the future: what it stands beside is not looked for anew for ever.
+func TestSiblingOfTheFuture(t *testing.T) {
+	root := t.TempDir()
+	write(t, root, "a.css", "plain")
+	write(t, root, "a.css.gz", "gzipped")
+	touch(t, filepath.Join(root, "a.css.gz"), time.Now().Add(1000*time.Hour).Unix())
+	s, c := serve(t, root, func(o *options) { o.precompressed = []coding.Coding{coding.Gzip} })
+	gzip := webtest.Request{Target: "/a.css", Header: map[string]string{"Accept-Encoding": "gzip"}}
+	twice(t, s, gzip)
+	if e, _ := s.cache.peek("a.css", c.ns.Load()); e == nil || e.racy {
+		t.Error("it never comes to rest")
+	}
+	c.add(time.Duration(renewAfter))
+	s.sweep()
+	c.add(time.Duration(trustFor) - 1)
+	if resp := webtest.Do(s, gzip); !resp.Inline || resp.Text() != "gzipped" {
+		t.Errorf("from the cache: %t, %q", resp.Inline, resp.Text())
 	}
 }

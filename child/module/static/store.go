@@ -22,7 +22,8 @@ const (
 	ledgerName   = "tined-ledger"
 	// abandoned is how old a file that is being written must be so that whoever did it has died.
 	abandoned = time.Hour
-	// touchEvery is how exact the time of the last use of a file is.
+	// touchEvery is how long the time of the last use of a file is exact enough. Who goes on sending one says so as rarely, so a time may be
+	// twice as old.
 	touchEvery = time.Minute
 	// recount is how often a process compares the ledger with the directory.
 	recount = 10 * time.Minute

@@ -87,7 +87,7 @@ func (s *store) create(dir int, name string, size int64) (fd int, err error) {
 			sum += need
 		}
 	}
-	_ = l.write(sum)
+	_ = l.write(sum) // it says too much at worst, until somebody counts
 	return -1, fmt.Errorf("directory %s: %w", s.directory, err)
 }
 
@@ -98,7 +98,7 @@ func (s *store) settle(dir int, part, name string, size int64, failed error) err
 	defer s.mu.Unlock()
 	l, err := s.openLedgerLocked(dir)
 	if err != nil {
-		_ = unix.Unlinkat(dir, part, 0)
+		_ = unix.Unlinkat(dir, part, 0) // at worst whoever counts removes it, once it is abandoned
 		if failed == nil {
 			failed = err
 		}
@@ -119,7 +119,7 @@ func (s *store) settle(dir int, part, name string, size int64, failed error) err
 		}
 	}
 	if sum, known := l.read(); known && gone > 0 && sum >= gone {
-		_ = l.write(sum - gone)
+		_ = l.write(sum - gone) // as in create
 	}
 	return failed
 }

@@ -64,14 +64,13 @@ func (s *server) rest() {
 	}
 }
 
-// sweep looks at what is due: what has changed leaves the cache, and is found anew by the next request. more: there will be something to
-// look at later.
-func (s *server) sweep() (more bool) {
+// sweep looks at what is due: what has changed leaves the cache, and is found anew by the next request.
+func (s *server) sweep() {
 	for n := 1; ; n++ {
 		now := s.now()
-		e, more := s.cache.nextDue(now)
+		e := s.cache.nextDue(now)
 		if e == nil {
-			return more
+			return
 		}
 		dir, err := s.root.acquire(now)
 		if err == nil {
@@ -79,7 +78,7 @@ func (s *server) sweep() (more bool) {
 			case same:
 				s.cache.renew(e, now)
 				if s.packer != nil {
-					s.packer.keep(e)
+					s.packer.keep(e, now)
 				}
 			case sure:
 				s.cache.forget(e)

@@ -22,11 +22,11 @@ import (
 
 // How a PUT becomes a file:
 //
-//  1. store refuses what can be refused by the head of the request and the state of the target: nobody is asked for a body in vain.
+//  1. putFile refuses what can be refused by the head of the request and the state of the target: nobody is asked for a body in vain.
 //  2. receive writes the body into a file without a name in the target's directory. It holds no lock, however slow the client is.
 //  3. commit finds the directory again, takes its lock, looks at the conditions once more, now that nobody else changes anything there, and
 //     gives the file its name: readers see the old or the new one, whole.
-//  4. settle makes this child forget what it knew.
+//  4. forgetName makes this child forget what it knew.
 
 const (
 	// lockName is the file that is locked where a directory cannot be.
@@ -146,9 +146,9 @@ func (s *server) change(w *web.Response, r *web.Request, key string) {
 		// No state of the directory would make it possible, so it is no conflict (RFC 9110, 15.5.6).
 		err = denied{405, []web.Field{{Name: "Allow", Value: "GET, HEAD, OPTIONS"}}}
 	case r.Method == http.MethodDelete:
-		err = s.erase(r, key)
+		err = s.deleteFile(r, key)
 	default:
-		done, err = s.store(r, key)
+		done, err = s.putFile(r, key)
 	}
 	if err != nil {
 		s.refuseChange(w, r, err)
@@ -252,13 +252,14 @@ func changeStatus(err error) int {
 	return 500
 }
 
-// store does a PUT.
-func (s *server) store(r *web.Request, key string) (receipt, error) {
+// putFile does a PUT.
+func (s *server) putFile(r *web.Request, key string) (receipt, error) {
 	if err := s.acceptable(r, key); err != nil {
 		return receipt{}, err
 	}
+	underWay := s.writer.uploads.Add(1)
 	defer s.writer.uploads.Add(-1)
-	if s.writer.uploads.Add(1) > int32(s.writer.options.uploads) { // those who read need workers too
+	if underWay > int32(s.writer.options.uploads) { // those who read need workers too
 		return receipt{}, denied{status: 503}
 	}
 	u, err := s.prepare(r, key)
@@ -372,8 +373,8 @@ func (s *server) replace(r *web.Request, p *place, u *upload) (receipt, error) {
 	return u.describe(s.wall(), !was.served), nil
 }
 
-// erase does a DELETE.
-func (s *server) erase(r *web.Request, key string) error {
+// deleteFile does a DELETE.
+func (s *server) deleteFile(r *web.Request, key string) error {
 	p, err := s.place(key)
 	if err == errNoParent {
 		return denied{status: 404}
@@ -394,7 +395,7 @@ func (s *server) erase(r *web.Request, key string) error {
 	return s.keep(r, p)
 }
 
-// remove does what erase needs the lock for.
+// remove does what deleteFile needs the lock for.
 func (s *server) remove(r *web.Request, p *place) error {
 	unlock, err := s.writer.lock(r.Context(), p.fd)
 	if err != nil {
@@ -415,7 +416,7 @@ func (s *server) remove(r *web.Request, p *place) error {
 
 // keep sees to it that a change is seen, and stays.
 func (s *server) keep(r *web.Request, p *place) error {
-	s.settle(r.Context(), p.key)
+	s.forgetName(r.Context(), p.key)
 	if !s.writer.options.fsync {
 		return nil
 	}
@@ -425,8 +426,8 @@ func (s *server) keep(r *web.Request, p *place) error {
 	return nil
 }
 
-// settle makes this child serve what is there now: it forgets all that it knows by the name that has changed.
-func (s *server) settle(ctx context.Context, key string) {
+// forgetName makes this child serve what is there now: it forgets all that it knows by the name that has changed.
+func (s *server) forgetName(ctx context.Context, key string) {
 	for _, affected := range s.affected(key) {
 		if landed := s.flights.pending(affected); landed != nil {
 			select { // it has looked before the change, and would put into the cache what it saw
