@@ -1,6 +1,7 @@
 package child
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -187,6 +188,9 @@ func (b *builder) build(c *configs.Config, number uint64, ids map[string]uint32)
 		}
 		for i := range s.Routes {
 			if err := b.addRoute(g, entry.Routes, &s, &s.Routes[i]); err != nil {
+				if _, placed := errors.AsType[configs.Diagnostics](err); placed {
+					return nil, err
+				}
 				return nil, fmt.Errorf("%s: %w", s.Routes[i].Pos, err)
 			}
 		}
@@ -261,6 +265,9 @@ func (b *builder) addRoute(g *generation, routes *web.Patterns[*route], s *confi
 			return fmt.Errorf("there is no module %q", r.Module)
 		}
 		instance, err := m.Open(r.Block, env)
+		if _, placed := errors.AsType[configs.Diagnostics](err); placed {
+			return err
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.Module, err)
 		}

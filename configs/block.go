@@ -3,7 +3,9 @@ package configs
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Block is a decoded block: typed values by attribute name, defaults filled in.
@@ -40,6 +42,7 @@ type setting struct {
 	pos   Position   // of the value
 	name  Position   // of the attribute's name
 	items []Position // of the items of a list
+	lines []Position // of the lines of a text
 }
 
 // NewBlock makes a block as the engine would, from values in the Go types of
@@ -167,6 +170,22 @@ func (b *Block) Pos(attribute string) Position {
 		return b.values[attribute].pos
 	}
 	return b.pos
+}
+
+// PosIn returns the place of a byte of a String's text, counted from 0, such as that of a mistake in a statement of another language. In a text
+// with escapes it is too far left by their length; in the JSON syntax it is the place of the value.
+func (b *Block) PosIn(attribute string, offset int) Position {
+	pos, text := b.Pos(attribute), b.String(attribute)
+	lines := b.values[attribute].lines
+	if !b.Has(attribute) || len(lines) == 0 {
+		return pos
+	}
+	before := text[:min(max(offset, 0), len(strings.TrimSuffix(text, "\n")))]
+	line := strings.Count(before, "\n")
+	begin := strings.LastIndexByte(before, '\n') + 1
+	pos = lines[line]
+	pos.Column += utf8.RuneCountInString(before[begin:])
+	return pos
 }
 
 // itemPos returns the place of an item of a list.

@@ -101,7 +101,7 @@ func (d *decoder) attributes(b *Block, node *bodyNode) (wrong map[string]bool, s
 		}
 		v, mistakes := a.decode(n.value, d.dir(n.pos.File))
 		if len(mistakes) == 0 {
-			b.values[n.name] = setting{value: v, given: true, pos: n.value.pos, name: n.pos, items: itemPlaces(n.value)}
+			b.values[n.name] = setting{value: v, given: true, pos: n.value.pos, name: n.pos, items: itemPlaces(n.value), lines: n.value.lines}
 			continue
 		}
 		d.broken[b] = true

@@ -131,6 +131,27 @@ func (n *native) source(r hcl.Range) string {
 	return string(n.text[r.Start.Byte:r.End.Byte])
 }
 
+// lines returns where the lines of a text stand whose template begins at that byte. A heredoc's begin on the next line, each behind the
+// indentation that "<<-" takes away.
+func (n *native) lines(start int, text string) []Position {
+	rest := n.text[min(max(start, 0), len(n.text)):]
+	if !bytes.HasPrefix(rest, []byte("<<")) {
+		if bytes.HasPrefix(rest, []byte{'"'}) {
+			start++
+		}
+		return []Position{n.loc.at(n.loc.original(start))}
+	}
+	var places []Position
+	for line := range strings.Lines(text) {
+		_, after, _ := bytes.Cut(rest, []byte{'\n'})
+		raw, _, _ := bytes.Cut(after, []byte{'\n'})
+		indent := max(0, len(raw)-len(strings.TrimSuffix(line, "\n")))
+		places = append(places, n.loc.at(n.loc.original(len(n.text)-len(after)+indent)))
+		rest = after
+	}
+	return places
+}
+
 func (n *native) body(b *hclsyntax.Body) bodyNode {
 	var node bodyNode
 	if b == nil {
@@ -179,6 +200,7 @@ func (n *native) value(e hclsyntax.Expression) value {
 			text.WriteString(l.Val.AsString())
 		}
 		v.kind, v.text = textValue, text.String()
+		v.lines = n.lines(e.Range().Start.Byte, v.text)
 		return v
 	case *hclsyntax.TemplateWrapExpr:
 		return refuse(templateMessage("${"), templateCure("${"))

@@ -33,6 +33,7 @@ type value struct {
 	kind    valueKind
 	pos     Position
 	text    string
+	lines   []Position // of a text of the native syntax: where each of its lines begins
 	number  *big.Float
 	flag    bool
 	items   []value

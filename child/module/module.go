@@ -12,7 +12,7 @@ type Module interface {
 	// a configuration with it, so it looks at nothing outside the block.
 	Spec() configs.BlockSpec
 	// Open makes the instance for one route of a new generation, in a child. An error refuses the generation; it names the file or
-	// value that is wrong.
+	// value that is wrong. configs.Diagnostics, which have their places, are shown as they are; any other error with the route's place.
 	Open(block *configs.Block, env *Env) (Instance, error)
 }
 
