@@ -35,6 +35,9 @@ const (
 	compress = "github.com/klauspost/compress"
 	brotli   = "github.com/andybalholm/brotli"
 	crypto   = "golang.org/x/crypto"
+
+	modernc = "modernc.org/sqlite" // its package lib: SQLite itself
+	libc    = "modernc.org/libc"
 )
 
 // unchanged are libraries for net/http that tests run on adapted handlers as they are.
@@ -76,6 +79,29 @@ var policy = map[string]rule{
 		never:   logging,
 		tests:   []string{compress, brotli, crypto}, // they unpack what was packed, and make cheap hashes
 	},
+	// Databases: the words, the connection, the two engines, what clients see, the chores; the module is the only one that sees all.
+	"child/module/sqlite/engine": {never: slices.Concat(logging, []string{"net/http", "os", "syscall"})},
+	"child/module/sqlite/wire":   {imports: []string{"child/module/sqlite/engine"}, never: slices.Concat(logging, []string{"net/http", "os", "syscall"})},
+	"child/module/sqlite/lite": {
+		imports: []string{"child/module/sqlite/engine", modernc, libc, sysUnix}, never: slices.Concat(logging, []string{"net/http"}),
+	},
+	"child/module/sqlite/local": {
+		imports: []string{"child/module/sqlite/engine", "child/module/sqlite/lite", sysUnix}, never: slices.Concat(logging, []string{"net/http"}),
+	},
+	"child/module/sqlite/rqlite": {
+		imports: []string{"child/module/sqlite/engine", "child/module/sqlite/lite"}, never: logging,
+	},
+	"child/module/sqlite/upkeep": {
+		imports: []string{"child/module", "child/module/sqlite/engine", "child/module/sqlite/lite", "configs", sysUnix}, never: logging,
+	},
+	"child/module/sqlite": {
+		imports: []string{
+			"child/access", "child/module", "child/module/sqlite/engine", "child/module/sqlite/local", "child/module/sqlite/rqlite",
+			"child/module/sqlite/upkeep", "child/module/sqlite/wire", "child/web", "child/worker", "configs", sysUnix,
+		},
+		never: logging,
+		tests: []string{"child/module/sqlite/lite", "github.com/coder/websocket", crypto}, // a browser is driven over a socket
+	},
 	"child/middleware": {
 		imports: []string{"child/coding", "child/module", "child/web", "configs", sysUnix},
 		never:   logging,
@@ -107,7 +133,10 @@ var policy = map[string]rule{
 	"cmd/hello": {imports: []string{"."}},
 
 	// Programs that measure from outside. What they share is in rig.
-	"scripts/*":              {imports: []string{"scripts/internal/rig", "scripts/internal/stats", sysUnix}},
+	"scripts/*": {imports: []string{"scripts/internal/rig", "scripts/internal/stats", sysUnix}},
+	"scripts/bench": {imports: []string{ // what it compares with has the same driver
+		"scripts/internal/rig", "scripts/internal/stats", "child/module/sqlite/engine", "child/module/sqlite/lite", sysUnix,
+	}},
 	"scripts/internal/rig":   {imports: []string{sysUnix}},
 	"scripts/internal/stats": {},
 	"scripts/internal/link":  {imports: []string{sysUnix}},

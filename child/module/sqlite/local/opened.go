@@ -1,0 +1,355 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tined/tined/child/module/sqlite/engine"
+	"github.com/tined/tined/child/module/sqlite/lite"
+)
+
+// openTries bounds how often a file is opened again that others replace, or whose WAL index they remove, meanwhile.
+const openTries = 5
+
+// errMoved says that the path names another file than it did a moment ago.
+var errMoved = errors.New("the file has been replaced while it was opened")
+
+// An identity is what a file is known by, whatever its name.
+type identity struct{ dev, ino uint64 }
+
+// remains are the files beside a database that has been replaced. They belong to the old one: to read the new one with them would destroy it.
+type remains struct {
+	database identity
+	born     int64 // of the database, in nanoseconds: an inode is used again when its file has gone; 0: the file system does not tell
+	wal, shm identity
+}
+
+// registry has the files that the process has open. It is the process's, as the locks are.
+var registry = struct {
+	mu    sync.Mutex
+	files map[identity]*opened
+	last  map[string]remains // by path: what was opened there last
+}{files: map[identity]*opened{}, last: map[string]remains{}}
+
+// An opened is a file that is open. It is shared, and closed with the last of its shares: those of Files, rows and whoever is at work on it.
+type opened struct {
+	path    string // without symbolic links: -wal and -shm stand beside it
+	id      identity
+	options *Options
+	refs    atomic.Int64
+	ready   chan struct{} // closed when it is open, or err says why not
+	gone    chan struct{} // closed when it is closed
+	err     error
+
+	index   *lite.Index // nil: the file has no WAL
+	blank   *blankState // nil: the index was not blank
+	readers readers
+
+	writerMu sync.Mutex
+	writer   *writer
+	retiring sync.WaitGroup // the closing of writers that were retired
+	retired  bool           // the path has been seen to name another file: writer is closed, or about to be
+
+	anchorMu sync.Mutex
+	anchor   *lite.Conn // keeps the WAL index in being, and compiles for Inspect
+	claims   []func()
+}
+
+// acquire returns a share of the file that the path names.
+func acquire(o *Options) (*opened, error) {
+	err := errMoved
+	for range openTries {
+		path, id, e := locate(o.Path)
+		if e != nil {
+			return nil, e
+		}
+		registry.mu.Lock()
+		f := registry.files[id]
+		switch {
+		case f == nil:
+			f = &opened{path: path, id: id, options: o, ready: make(chan struct{}), gone: make(chan struct{})}
+			f.refs.Store(1)
+			registry.files[id] = f
+			before, known := registry.last[path]
+			registry.mu.Unlock()
+			f.begin(known && (before.database != id || before.born != born(path)), before)
+		case f.path != path:
+			registry.mu.Unlock()
+			e := engine.Errorf(engine.CodeUnavailable, "the database is open under another name")
+			e.Err = fmt.Errorf("open %s: it is open as %s, whose log it would not share; use one name", path, f.path)
+			return nil, e
+		case f.share():
+			registry.mu.Unlock()
+			<-f.ready
+		default: // it is being closed: its descriptors must be, before there are new locks
+			registry.mu.Unlock()
+			<-f.gone
+			continue
+		}
+		if err = f.err; err == nil {
+			if err = f.current(); err != nil {
+				f.release()
+				return nil, err
+			}
+			f.revive()
+			return f, nil
+		}
+		if !errors.Is(err, errMoved) && !errors.Is(err, lite.ErrIndexReplaced) {
+			return nil, err
+		}
+	}
+	e := engine.Errorf(engine.CodeUnavailable, "the database cannot be opened")
+	e.Err = fmt.Errorf("open %s, %d times: %w", o.Path, openTries, err)
+	return nil, e
+}
+
+// locate returns the path without symbolic links and what is there.
+func locate(path string) (string, identity, error) {
+	id, err := identityOf(path)
+	if err != nil {
+		return "", id, fmt.Errorf("open database: %w", err)
+	}
+	resolved, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", id, fmt.Errorf("open database: %w", err)
+	}
+	return resolved, id, nil
+}
+
+func identityOf(path string) (identity, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return identity{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return identity{uint64(st.Dev), st.Ino}, nil
+}
+
+// born returns when the file was made.
+func born(path string) int64 {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_BTIME, &st); err != nil || st.Mask&unix.STATX_BTIME == 0 {
+		return 0
+	}
+	return st.Btime.Sec*1e9 + int64(st.Btime.Nsec)
+}
+
+// share takes a share, unless the last one has been given back.
+func (f *opened) share() bool {
+	for {
+		n := f.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if f.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// giveBack gives a share back. last: it was the last one, and the caller has to call end.
+func (f *opened) giveBack() (last bool) { return f.refs.Add(-1) == 0 }
+
+// release gives a share back, and does not wait if it was the last one: to close a file may take a checkpoint.
+func (f *opened) release() {
+	if f.giveBack() {
+		go f.end()
+	}
+}
+
+// end closes the file after its last share.
+func (f *opened) end() {
+	f.close()
+	registry.mu.Lock()
+	delete(registry.files, f.id)
+	registry.mu.Unlock()
+	close(f.gone)
+}
+
+// begin opens the file, and tells who waits for it.
+func (f *opened) begin(replaced bool, before remains) {
+	defer close(f.ready)
+	f.err = f.openAfter(replaced, before)
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	if f.err != nil {
+		delete(registry.files, f.id) // who has a share of it has nothing to give back
+		return
+	}
+	left := remains{database: f.id, born: born(f.path)}
+	left.wal, _ = identityOf(f.path + "-wal") // none: there is none to mistake
+	if f.index != nil {
+		left.shm.dev, left.shm.ino = f.index.Identity()
+	}
+	registry.last[f.path] = left
+}
+
+// openAfter opens the file. If another one was at the path, its log is removed first. The turnstile keeps the other children out meanwhile: two
+// that removed at once would remove the new log too.
+func (f *opened) openAfter(replaced bool, before remains) error {
+	if !replaced {
+		return f.open()
+	}
+	turnstile, err := lite.OpenTurnstile(f.path)
+	if err != nil {
+		return err
+	}
+	defer turnstile.Close()
+	if err := turnstile.Lock(); err != nil {
+		return err
+	}
+	for _, log := range []struct {
+		path string
+		id   identity
+	}{{f.path + "-wal", before.wal}, {f.path + "-shm", before.shm}} {
+		if id, err := identityOf(log.path); err != nil || id != log.id {
+			continue
+		}
+		if err := unix.Unlink(log.path); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove the log of the database that was replaced: %w", &os.PathError{Op: "unlink", Path: log.path, Err: err})
+		}
+	}
+	return f.open()
+}
+
+func (f *opened) open() (err error) {
+	defer func() {
+		if err != nil {
+			f.close()
+		}
+	}()
+	f.claim(f.id)
+	f.index, err = lite.OpenIndex(f.path)
+	if code := lite.ErrorOf(err).Code; err != nil && code != engine.CodeReadOnlyDatabase && !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	if f.index != nil {
+		var id identity
+		id.dev, id.ino = f.index.Identity()
+		f.claim(id)
+	}
+	f.anchor, err = lite.Open(lite.Options{Path: f.path, ReadOnly: true, CacheBytes: 256 << 10})
+	if err != nil {
+		return err
+	}
+	if f.index != nil && f.anchor.WAL() {
+		if err = f.index.Map(); err != nil {
+			return err
+		}
+		f.blank = blankStateOf(f.index, f.path)
+	}
+	if id, e := identityOf(f.path); e != nil || id != f.id {
+		return errMoved
+	}
+	if wal, e := identityOf(f.path + "-wal"); e == nil {
+		f.claim(wal)
+	}
+	f.readers.most = f.options.Readers
+	f.writer = f.newWriter()
+	return nil
+}
+
+func (f *opened) newWriter() *writer {
+	return newWriter(fileWriter(f.path, func() (*lite.Conn, error) { return f.connect(false) }, f.options))
+}
+
+func (f *opened) claim(id identity) { f.claims = append(f.claims, f.options.Claim(id.dev, id.ino)) }
+
+// connect opens a further connection to the file, and to no other one.
+func (f *opened) connect(readOnly bool) (*lite.Conn, error) {
+	c, err := lite.Open(lite.Options{Path: f.path, ReadOnly: readOnly, CacheBytes: f.options.CacheBytes})
+	if err != nil {
+		return nil, err
+	}
+	if err := f.current(); err != nil {
+		if e := c.Close(); e != nil {
+			f.options.Log("closing a database", e)
+		}
+		return nil, err
+	}
+	return c, nil
+}
+
+// current returns an error if the path names another file, or the WAL index beside it is another: a connection that is opened now would not see
+// what the others write, and destroy it.
+func (f *opened) current() error {
+	id, err := identityOf(f.path)
+	if err == nil && id != f.id {
+		err = errMoved
+	}
+	if err == nil && f.index != nil && f.anchor.WAL() {
+		var ok bool
+		if ok, err = f.index.Current(); err == nil && !ok {
+			err = lite.ErrIndexReplaced
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	e := engine.Errorf(engine.CodeUnavailable, "the database has been replaced")
+	e.Err = fmt.Errorf("open %s: %w", f.path, err)
+	return e
+}
+
+// writing returns the writer. If it has been closed meanwhile, it says so.
+func (f *opened) writing() *writer {
+	f.writerMu.Lock()
+	defer f.writerMu.Unlock()
+	return f.writer
+}
+
+// retire ends the writer: the path names another file. Batches that wait go there.
+func (f *opened) retire() {
+	f.writerMu.Lock()
+	defer f.writerMu.Unlock()
+	if !f.retired {
+		f.retired = true
+		w := f.writer
+		f.retiring.Go(w.close)
+	}
+}
+
+// revive begins anew with writing: the path names the file again.
+func (f *opened) revive() {
+	f.writerMu.Lock()
+	defer f.writerMu.Unlock()
+	if f.retired {
+		f.retired = false
+		f.writer = f.newWriter()
+	}
+}
+
+// close closes what is open, in order. Nobody uses it any more.
+func (f *opened) close() {
+	f.retiring.Wait()
+	if f.writer != nil {
+		f.writer.close()
+	}
+	f.readers.close(f.options)
+	if f.anchor != nil {
+		if err := f.anchor.Close(); err != nil {
+			f.options.Log("closing a database", err)
+		}
+	}
+	if f.index != nil {
+		if err := f.index.Close(); err != nil {
+			f.options.Log("closing a database", err)
+		}
+	}
+	for _, release := range f.claims {
+		release()
+	}
+	f.claims = nil
+}
+
+// inspect compiles a statement on the anchor.
+func (f *opened) inspect(policy *engine.Policy, sql string) (engine.Info, error) {
+	f.anchorMu.Lock()
+	defer f.anchorMu.Unlock()
+	return f.anchor.Inspect(policy, sql)
+}
