@@ -266,6 +266,7 @@ Exit status: 0 done; 1 refused or failed; 2 wrong usage; 3 no master is running;
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.RunE = failing(cmd.RunE)
 	}
+	a.addModuleCommands(root)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
