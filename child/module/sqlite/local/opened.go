@@ -49,6 +49,7 @@ type opened struct {
 
 	index   *lite.Index // nil: the file has no WAL
 	blank   *blankState // nil: the index was not blank
+	lastTag atomic.Pointer[tagged]
 	readers readers
 
 	writerMu sync.Mutex

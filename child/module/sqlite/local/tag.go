@@ -53,6 +53,9 @@ func (f *opened) tag() (engine.Tag, bool) {
 
 // tagOf hashes what a content is known by: the machine's start, the file, the header of its last commit, whose salts and sums are of the log.
 func (f *opened) tagOf(h *lite.Header) (engine.Tag, bool) {
+	if last := f.lastTag.Load(); last != nil && last.header == *h {
+		return last.tag, true
+	}
 	var b [16 + 16 + len(lite.Header{}) + len(blankState{})]byte
 	boot := bootID()
 	copy(b[:], boot[:])
@@ -66,7 +69,14 @@ func (f *opened) tagOf(h *lite.Header) (engine.Tag, bool) {
 		copy(b[32+len(h):], f.blank[:])
 	}
 	sum := sha256.Sum256(b[:])
+	f.lastTag.Store(&tagged{*h, engine.Tag(sum[:16])})
 	return engine.Tag(sum[:16]), true
+}
+
+// tagged is a header with its tag.
+type tagged struct {
+	header lite.Header
+	tag    engine.Tag
 }
 
 // bootID is a number of the machine's present start: memory that is mapped is lost with it.
