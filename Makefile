@@ -24,10 +24,10 @@ HOSTILEFLAGS ?=
 LABFLAGS     ?=
 
 # The parts of make soak.
-SOAK ?= bench storm reload vote scale hang master kills upgrade handoff rollback assault replace hostile fuzz
+SOAK ?= bench storm reload vote scale hang master kills upgrade handoff rollback assault replace sqlite hostile fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help run build deps test race lint fuzz bench lab bars hostile soak deb rpm container release test-packages lint-packages check clean programs
+.PHONY: rqlited pocketbase help run build deps test race lint fuzz bench lab bars hostile soak deb rpm container release test-packages lint-packages check clean programs
 .NOTPARALLEL: # the tests and the benchmark want the machine for themselves
 
 help: ## list the targets
@@ -96,6 +96,15 @@ test-packages: deps ## install, upgrade, break and remove the packages under a s
 
 lint-packages: ## lintian, rpmlint, the manual, and twice the same bytes (VERSION=1.2.3)
 	@packaging/lint.sh "$(VERSION)"
+
+rqlited: ## build bin/rqlited, the node of a cluster that the tests of engine = "rqlite" start when it is there (2 minutes)
+	@scripts/rqlite.sh
+
+# It needs a newer Go than the rest, which the Go command fetches for it alone.
+pocketbase: export GOTOOLCHAIN = go1.27.0
+pocketbase: ## build bin/pocketbase, what the benchmark compares databases with when it is there
+	@mkdir -p bin
+	cd scripts/pocketbase && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o ../../bin/pocketbase .
 
 clean: ## remove what was built, but for releases
 	rm -rf bin dist/*.deb dist/*.rpm dist/*.tar

@@ -20,6 +20,7 @@ needs=(
   curl=curl
   ip=iproute2
   xz=xz-utils
+  sqlite3=sqlite3       # the program that writes to a database beside the server
 )
 
 missing=()
