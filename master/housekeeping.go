@@ -164,6 +164,7 @@ func (m *master) spawnHousekeeper(now time.Time) {
 			m.house.orphan = true
 			m.log.Warn("the housekeeper of an earlier master still works; this master's starts when it has gone")
 			m.admit()
+			m.announce()
 			m.weigh()
 		}
 		return
@@ -369,8 +370,8 @@ func (m *master) abortInHouse(generation uint64) {
 		return
 	}
 	c := h.slot.current
-	if (c.preparing == generation || c.prepared == generation) && c.state < Draining {
-		c.preparing, c.prepared = 0, 0
+	if generation != 0 && (c.preparing == generation || c.prepared == generation) && c.state < Draining {
+		c.preparing, c.prepared, c.aborted = 0, 0, generation
 		c.proc.Send(&control.Abort{Generation: generation})
 	}
 	m.leadHousekeeper()
@@ -452,6 +453,7 @@ func (m *master) houseCommitted(c *child, e *control.Committed) {
 	m.leadHousekeeper()
 	m.finishReload()
 	m.admit()
+	m.announce() // of children that were adopted and wait for nothing else
 }
 
 // housePerformed takes the end of a run.

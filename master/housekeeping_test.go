@@ -341,6 +341,26 @@ func TestHousekeeperVotes(t *testing.T) {
 	}
 }
 
+// The child's refusal and the housekeeper's answer cross: the answer comes after the abort was sent, and is no fault.
+func TestAbortCrossesTheHousekeeper(t *testing.T) {
+	f, h := servingHouse(t, listOf(160*time.Second, "a")...)
+	c := f.last(0)
+	f.proposes(nil)
+	answer := &control.Prepared{Generation: h.preparing, Digest: h.expected}
+	f.says(c, &control.Failed{Generation: 2, Diagnostic: "no"})
+	if heard(h, control.KindAbort) != 1 {
+		t.Fatal("the housekeeper was not told")
+	}
+	f.says(h, answer)
+	if h.state != Serving || f.last(control.Housekeeper) != h || len(f.house.chores) != 1 {
+		t.Errorf("the housekeeper is %s", h.state)
+	}
+	f.says(h, &control.Prepared{Generation: 7})
+	if h.state == Serving {
+		t.Error("an answer to what was never asked is taken")
+	}
+}
+
 // A reload that brings the first chores starts a housekeeper to ask it, one that takes the last away ends it.
 func TestReloadBringsAndEndsTheHousekeeper(t *testing.T) {
 	f := serving3(t)
