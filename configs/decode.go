@@ -60,13 +60,17 @@ func (d *decoder) block(node *bodyNode, spec *BlockSpec, labels []string, pos Po
 	d.blocks(b, node)
 	if sure && len(d.list) == errors && !node.damaged && spec.Check != nil && !d.partial {
 		for _, p := range b.problems(wrong) {
-			at := b.pos
-			if spec.block(p.At) != nil && b.Block(p.At) != nil {
-				at = b.Block(p.At).pos
+			in := b
+			if p.In != nil {
+				in = p.In
+			}
+			at := in.pos
+			if in.spec.block(p.At) != nil && in.Block(p.At) != nil {
+				at = in.Block(p.At).pos
 			} else if p.At != "" && p.Item > 0 {
-				at = b.itemPos(p.At, p.Item-1)
+				at = in.itemPos(p.At, p.Item-1)
 			} else if p.At != "" {
-				at = b.Pos(p.At)
+				at = in.Pos(p.At)
 			}
 			d.problem(at, &p)
 			d.broken[b] = true

@@ -126,6 +126,9 @@ func (ds Diagnostics) Err() error {
 // file and turns it into a Diagnostic. It is an error too, so that a check that
 // returns an error can give the cure apart from the message.
 type Problem struct {
+	// In is the block that At is in; nil: the one that is checked. A check of
+	// a block may look into those that stand in it.
+	In *Block
 	// At names the attribute that is wrong, or the inner block, the first of
 	// that name; "" is the block itself.
 	At string
