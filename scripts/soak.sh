@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The bars at full size. Prints every figure, and fails at the end when a bar is missed.
 # Usage: soak.sh [bench] [storm] [reload] [vote] [scale] [hang] [master] [kills] [upgrade]
-# [handoff] [rollback] [assault] [replace] [hostile] [fuzz], without a part all of them. The whole takes hours: leave the machine alone
+# [handoff] [rollback] [assault] [replace] [sqlite] [hostile] [fuzz], without a part all of them. The whole takes hours: leave the machine alone
 # meanwhile. Run by `make soak`.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -18,14 +18,14 @@ next_version() { # another version for the upgrades
 
 parts=("$@")
 if [[ ${#parts[@]} -eq 0 ]]; then
-  parts=(bench storm reload vote scale hang master kills upgrade handoff rollback assault replace hostile fuzz)
+  parts=(bench storm reload vote scale hang master kills upgrade handoff rollback assault replace sqlite hostile fuzz)
 fi
 for part in "${parts[@]}"; do
   case $part in
     bench | storm | reload | vote | scale | hang | master | kills | hostile | fuzz) ;;
-    upgrade | handoff | rollback | assault | replace) ;;
+    upgrade | handoff | rollback | assault | replace | sqlite) ;;
     *)
-      echo "soak: there is no part $part, but bench, storm, reload, vote, scale, hang, master, kills, upgrade, handoff, rollback, assault, replace, hostile and fuzz" >&2
+      echo "soak: there is no part $part, but bench, storm, reload, vote, scale, hang, master, kills, upgrade, handoff, rollback, assault, replace, sqlite, hostile and fuzz" >&2
       exit 2
       ;;
   esac
@@ -91,6 +91,13 @@ for part in "${parts[@]}"; do
       step bin/storm -scenario replace -seconds 60 -children 4 -rate 3000
       # Without a disk, where the server tells in another way what it need not wait for.
       step env TMPDIR=/dev/shm bin/storm -scenario replace -seconds 60 -children 4 -rate 3000
+      ;;
+    sqlite)
+      step bin/storm -scenario sqlite -seconds 60
+      step bin/storm -scenario sqlite -kills 50
+      step bin/storm -scenario sqlite -kills 50 -children 4
+      step bin/storm -scenario sqlite -full -seconds 20
+      step bin/bench -case sqlite -rounds "${ROUNDS:-15}" -seconds "${SECONDS_EACH:-3}" -fail missed
       ;;
     hostile)
       step bin/hostile -connections 300 -seconds 30 -fail missed -json bin/hostile.json

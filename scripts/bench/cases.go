@@ -42,6 +42,11 @@ type Case struct {
 	Files int
 	// Of, if not 0, is the length in bytes of the file Path, of which ranges of Body bytes at random offsets are asked for.
 	Of int64
+	// Rows, if not 0, is how many rows of a database are asked for at random: Path and a number from 1, as RowFormat has it for Go and for Lua.
+	Rows      int
+	RowFormat string
+	// Insert: a row is posted to Path.
+	Insert bool
 	// ToNginx is the bar against nginx: the ratio of CPU, or of throughput when AtLeast. Also is another one.
 	ToNginx, Also Bar
 	// ToLimit is the bar for the ratio of CPU against the limit's, if its Value is not 0.

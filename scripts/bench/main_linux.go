@@ -51,7 +51,7 @@ type bench struct {
 }
 
 func main() {
-	client := map[string]func([]string) error{"hog": runHog, "open-loop": runOpenLoop, "sleepers": runSleepers, "readers": runReaders}
+	client := map[string]func([]string) error{"hog": runHog, "open-loop": runOpenLoop, "sleepers": runSleepers, "readers": runReaders, "per-request": runPerRequest}
 	if len(os.Args) > 1 && client[os.Args[1]] != nil {
 		if err := client[os.Args[1]](os.Args[2:]); err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", os.Args[1], err)
@@ -70,7 +70,7 @@ func main() {
 func run() (code int, err error) {
 	rounds := flag.Int("rounds", minRounds, "rounds of every server in every case; fewer than 15 leave the bars open")
 	seconds := flag.Int("seconds", 3, "seconds of one server in one round")
-	pattern := flag.String("case", "", "run only the cases that match this expression (plaintext-64 … new-connection, idle-8000, blocked, slow-readers)")
+	pattern := flag.String("case", "", "run only the cases that match this expression (plaintext-64 … new-connection, idle-8000, sqlite-point, sqlite-hot, sqlite-write, blocked, slow-readers)")
 	fair := flag.Bool("fair", false, "the fairness bar too: the p99 of 64 connections beside one that does as much as it can")
 	blocked := flag.Bool("blocked", false, "the bar of blocked handlers too: the p99 of one route beside another whose handlers all sleep")
 	readers := flag.Bool("readers", false, "the bar of slow readers too: the p99 of a small file beside 500 clients that read a long one slowly")
@@ -83,6 +83,7 @@ func run() (code int, err error) {
 	limitProgram := flag.String("limit", "bin/limit", "the limit's binary (scripts/limit)")
 	sleeperProgram := flag.String("sleeper", "bin/sleeper", "the binary for -blocked (scripts/sleeper)")
 	nginxProgram := flag.String("nginx", "nginx", "nginx's binary")
+	pocketbaseProgram := flag.String("pocketbase", "bin/pocketbase", "the binary of scripts/pocketbase; where there is none, the sqlite cases do without it")
 	quiet := flag.Bool("quiet", false, "print only the table")
 	flag.Parse()
 	wanted, err := regexp.Compile(*pattern)
@@ -100,7 +101,7 @@ func run() (code int, err error) {
 	b := &bench{
 		rounds: *rounds, seconds: time.Duration(*seconds) * time.Second, settle: time.Duration(*seconds) * time.Second,
 		servers: strings.Split(*servers, ","), deferred: *deferred, copied: !*sendfile, crew: new(rig.Crew), verbose: !*quiet, twice: *fail == failGross,
-		programs: map[string]string{nginx: *nginxProgram, tined: *tinedProgram, limit: *limitProgram, sleeper: *sleeperProgram},
+		programs: map[string]string{nginx: *nginxProgram, tined: *tinedProgram, limit: *limitProgram, sleeper: *sleeperProgram, pocketbase: *pocketbaseProgram},
 	}
 	if b.self, err = os.Executable(); err != nil {
 		return 1, err
@@ -267,6 +268,13 @@ func (b *bench) all(wanted *regexp.Regexp, fair, blocked, readers bool) ([]*Resu
 	if wanted.MatchString(idleCase) {
 		if err := add(b.idle); err != nil {
 			return results, err
+		}
+	}
+	for _, d := range databaseCases {
+		if wanted.MatchString(d.Name) && slices.Contains(b.servers, tined) {
+			if err := add(func() (*Result, error) { return b.databases(d) }); err != nil {
+				return results, err
+			}
 		}
 	}
 	if fair {

@@ -77,6 +77,25 @@ init = function(args)
   end
 end
 `, drawnRanges, c.Of-c.Body, c.Body-1) + drawn
+	case c.Rows > 0:
+		return fmt.Sprintf(`
+local requests = {}
+init = function(args)
+  math.randomseed(1)
+  for i = 1, %d do requests[i] = wrk.format(nil, wrk.path .. string.format("%s", i)) end
+end
+`, c.Rows, c.RowFormat) + drawn
+	case c.Insert:
+		return fmt.Sprintf(`
+local requests = {}
+init = function(args)
+  math.randomseed(1)
+  wrk.headers["Content-Type"] = "application/json"
+  for i = 1, %d do
+    requests[i] = wrk.format("POST", nil, nil, string.format('{"name":"item %%06d","price":%%d.5}', i, i %% 1000))
+  end
+end
+`, drawnInserts) + drawn
 	case c.Pipeline > 1:
 		return fmt.Sprintf(`
 local requests
@@ -93,6 +112,9 @@ request = function() return requests end
 
 // drawnRanges is how many ranges wrk chooses from: making one for each request would be most of its work.
 const drawnRanges = 16 << 10
+
+// drawnInserts is the same for rows that are posted.
+const drawnInserts = 4 << 10
 
 // maxHead is longer than any answer's head, in bytes.
 const maxHead = 1 << 10

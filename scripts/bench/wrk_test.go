@@ -54,7 +54,9 @@ func TestWrkScript(t *testing.T) {
 		"checked":   {Case{}, true, []string{"status ~= 200", `get("others")`}, []string{"e.status"}},
 		"tree": {Case{Files: 500}, false, []string{"0, 500 - 1", "\"" + treeFormat + "\", i % 20, math.floor(i / 20) % 10, i"},
 			nil},
-		"ranges": {Case{Of: 1000, Body: 16, Status: 206}, true, []string{"math.random(0, 984)", `"bytes=%d-%d", first, first + 15`, "status ~= 206"}, nil},
+		"rows":    {Case{Rows: 500, RowFormat: "%015d"}, false, []string{"for i = 1, 500 do", `string.format("%015d", i)`}, []string{"POST"}},
+		"inserts": {Case{Insert: true}, true, []string{`wrk.format("POST"`, `{"name":"item %06d","price":%d.5}`, "status ~= 200"}, nil},
+		"ranges":  {Case{Of: 1000, Body: 16, Status: 206}, true, []string{"math.random(0, 984)", `"bytes=%d-%d", first, first + 15`, "status ~= 206"}, nil},
 	} {
 		s := wrkScript(c.of, c.checked)
 		for _, want := range c.has {

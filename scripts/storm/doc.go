@@ -2,7 +2,7 @@
 // configurations change, the number of children changes, loops stand still. It starts the real server, real clients, and counts what the
 // clients lose, by kind.
 //
-//	storm [-scenario kill|reload|vote|scale|hang|master|upgrade|handoff|rollback|assault|replace|load|all] [-link 50ms] [-json FILE] [sizes]
+//	storm [-scenario kill|reload|vote|scale|hang|master|upgrade|handoff|rollback|assault|replace|sqlite|load|all] [-link 50ms] [-json FILE] [sizes]
 //
 //	kill     children die by SIGKILL, one after the other, while clients connect as fast as they can
 //	reload   the configuration changes under keep-alive clients, idle connections, downloads and a storm of connects
@@ -15,6 +15,7 @@
 //	rollback upgrades to versions that are no good, and are taken back
 //	assault  masters and children, old and new, die by SIGKILL at any moment of an upgrade
 //	replace  files are replaced, overwritten, truncated and made again under clients that check every byte
+//	sqlite   clients and an outside program write one database; children and masters die (-kills), or its disk fills (-full)
 //	load     clients for a server that is there already, until SIGTERM; no part of all
 //
 // The clients are strict: nothing is tried a second time. A connection that a killed child had accepted is lost, and nobody can save it.

@@ -25,7 +25,7 @@ type sizes struct {
 	tined, next, unruly                              string
 	ways, cases                                      string // to hang, of rollback
 	address, ask                                     string // of load
-	deferred                                         bool
+	deferred, full                                   bool
 }
 
 // scenario is one of the trials.
@@ -56,6 +56,7 @@ var scenarios = []scenario{
 		sizes{children: 2, kills: 6, clients: 100, idle: 100, streams: 1, uploads: 1, rate: 100, canary: shortTrial, probation: shortTrial}, (*trial).assault},
 	{"replace", "files are replaced while they are served",
 		sizes{children: 2, clients: 32, streams: 16, rate: 1000, over: 8 * time.Second}, (*trial).replace},
+	{"sqlite", "clients and an outside program write one database", sizes{children: 2, clients: 200, over: 3 * time.Second}, (*trial).databases},
 	{visit, "clients for a server that is there already", sizes{clients: 50, idle: 50, streams: 2, uploads: 2, rate: 100}, (*trial).load},
 }
 
@@ -95,8 +96,8 @@ func run() (failed bool, err error) {
 	flag.StringVar(&given.next, "next", "bin/tined-next", "upgrade, handoff: a binary of tined's with another version, to go on with; without it tined's own")
 	flag.StringVar(&given.unruly, "unruly", "bin/unruly", "the binary of scripts/storm/unruly")
 	flag.IntVar(&given.children, "children", 0, "children, 2 at least")
-	flag.IntVar(&given.kills, "kills", 0, "kill: children to kill, one after the other; master: masters; assault: any")
-	flag.IntVar(&given.clients, "clients", 0, "kill: clients that connect at the same time; else keep-alive clients. load: negative for none, and so with the next four")
+	flag.IntVar(&given.kills, "kills", 0, "kill: children to kill, one after the other; master: masters; assault: any; sqlite: children, and each fifth time the master, 0: none")
+	flag.IntVar(&given.clients, "clients", 0, "kill: clients that connect at the same time; else keep-alive clients; sqlite: writers, and as many readers. load: negative for none, and so with the next four")
 	flag.IntVar(&given.idle, "idle", 0, "idle keep-alive connections")
 	flag.IntVar(&given.streams, "streams", 0, "downloads that take seconds; replace: slow clients")
 	flag.IntVar(&given.uploads, "uploads", 0, "uploads that take seconds")
@@ -110,11 +111,12 @@ func run() (failed bool, err error) {
 	flag.Uint64Var(&given.seed, "seed", 0, "assault: seed of the moments; 0: another one in each run")
 	flag.StringVar(&given.cases, "cases", "", "rollback: `all`, or some of "+caseNames())
 	flag.StringVar(&given.ways, "ways", "", "hang: some of spin,block,wedge,SIGSTOP")
-	flag.DurationVar(&given.over, "over", 0, "reload, kill: the time that all of them take together; master: how long the load goes on after each; load: its longest time, without a signal; replace: how long")
-	seconds := flag.Int("seconds", 0, "replace: how long, in seconds: -over in short")
+	flag.DurationVar(&given.over, "over", 0, "reload, kill: the time that all of them take together; master: how long the load goes on after each; load: its longest time, without a signal; replace, sqlite: how long")
+	seconds := flag.Int("seconds", 0, "replace, sqlite: how long, in seconds: -over in short")
 	flag.StringVar(&given.address, "address", "127.0.0.1:80", "load: where the server listens")
 	flag.StringVar(&given.ask, "ask", "", "load: ask for this `PATH` too, where an answer of 500 is no failure")
 	flag.DurationVar(&given.link, "link", 0, "round trip of a link between clients and server; negative: loopback")
+	flag.BoolVar(&given.full, "full", false, "sqlite: the database's disk fills, in place of the rest")
 	flag.BoolVar(&given.deferred, "deferred", false, "TCP_DEFER_ACCEPT on the listener")
 	flag.Parse()
 	if *seconds > 0 {
@@ -131,6 +133,11 @@ func run() (failed bool, err error) {
 	if len(todo) == 0 || flag.NArg() > 0 || given.children == 1 || given.children < 0 || given.reloads%2 != 0 || *seconds < 0 {
 		flag.Usage()
 		os.Exit(2)
+	}
+	if given.full {
+		if err := ownMounts(); err != nil {
+			return false, err
+		}
 	}
 	for _, binary := range []*string{&given.tined, &given.next, &given.unruly} {
 		if *binary, err = filepath.Abs(*binary); err != nil {

@@ -184,6 +184,15 @@ func Limit(c *Crew, core Core, program string, body int64, closing, deferred boo
 		"-close="+strconv.FormatBool(closing), "-deferred="+strconv.FormatBool(deferred))
 }
 
+// Other starts a server of another kind, which must answer GET /plain as well. args makes its arguments for the address it is to listen on.
+func Other(c *Crew, core Core, env []string, program string, args func(address string) []string) (*Server, error) {
+	address, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	return serve(c, core, address, env, program, args(address)...)
+}
+
 // serve starts a server and waits until it answers.
 func serve(c *Crew, core Core, address string, env []string, name string, args ...string) (*Server, error) {
 	p, err := c.Start(core, env, name, args...)
