@@ -69,6 +69,9 @@ site "main" {
     }
   }
 
+  # A route may serve SQLite databases, too: docs/modules/sqlite.md begins with a
+  # configuration for them.
+
   # Everything else is a file. A relative path starts at this file's directory.
   route "/" {
     static {
