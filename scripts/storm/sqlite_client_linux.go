@@ -26,7 +26,6 @@ const (
 type sqlStorm struct {
 	*trial
 	jury *sqlJury
-	stop chan struct{}
 	all  sync.WaitGroup
 	full atomic.Bool // the disk is full, or was a moment ago
 	// sequence numbers the rows of all writers.

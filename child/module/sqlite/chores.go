@@ -37,8 +37,10 @@ func setOf(b *configs.Block) upkeep.Set {
 			found, err := namesIn(directory, fileOf(block))
 			var list []upkeep.Database
 			for _, name := range found {
-				if !names[name] {
-					list = append(list, upkeep.Database{Name: name, Path: pathIn(directory, fileOf(block), name), Settings: set.FoundSettings})
+				path := pathIn(directory, fileOf(block), name)
+				declared := slices.ContainsFunc(set.Declared, func(d upkeep.Database) bool { return d.Path == path })
+				if !names[name] && !declared {
+					list = append(list, upkeep.Database{Name: name, Path: path, Settings: set.FoundSettings})
 				}
 			}
 			return list, err

@@ -27,9 +27,9 @@ func databasesOf(b *configs.Block) ([]upkeep.Database, error) {
 }
 
 // promote copies a file into a cluster, and compares every row.
-func promote(ctx context.Context, path string, nodes []string, progress io.Writer) error {
+func promote(ctx context.Context, path string, nodes []string, replace bool, progress io.Writer) error {
 	step := ""
-	report, err := rqlite.Promote(ctx, path, nodes, rqlite.PromoteOptions{}, func(p rqlite.Progress) {
+	report, err := rqlite.Promote(ctx, path, nodes, rqlite.PromoteOptions{Replace: replace}, func(p rqlite.Progress) {
 		if line := p.Step + " " + p.Table; line != step {
 			step = line
 			fmt.Fprintln(progress, line)

@@ -47,7 +47,18 @@ func (s *service) names(d *database) []string {
 	if err != nil {
 		s.log("the directory of databases cannot be read", err)
 	}
-	return slices.DeleteFunc(found, func(name string) bool { return s.databases[name] != nil })
+	return slices.DeleteFunc(found, func(name string) bool {
+		return s.databases[name] != nil || s.declared[pathIn(s.directory, d.glob, name)]
+	})
+}
+
+// companions are the ends of the names of files that stand beside a database. To open one as a database, and to close it, would drop the locks of
+// SQLite (https://www.sqlite.org/howtocorrupt.html, 2.2).
+var companions = []string{"-wal", "-shm", "-journal", "-turnstile"}
+
+// companion reports whether a file's name is that of one that stands beside a database.
+func companion(name string) bool {
+	return slices.ContainsFunc(companions, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
 // namesIn are the names of the databases whose files in a directory fit a name with one *.
@@ -57,7 +68,7 @@ func namesIn(directory, glob string) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		name, fits := strings.CutPrefix(e.Name(), before)
-		if !fits || !e.Type().IsRegular() {
+		if !fits || !e.Type().IsRegular() || companion(e.Name()) {
 			continue
 		}
 		if name, fits = strings.CutSuffix(name, after); fits && validName(name) {
@@ -118,6 +129,10 @@ func (f *found) get(name string) (*tenant, error) {
 	}
 	d := *f.service.pattern
 	d.name, d.path = name, pathIn(f.service.directory, d.glob, name)
+	if f.service.declared[d.path] || companion(d.path) {
+		f.mu.Unlock()
+		return nil, notFound(name)
+	}
 	t := &tenant{database: &d, users: 1, ready: make(chan struct{})}
 	f.byName[name] = f.recent.PushFront(t)
 	f.mu.Unlock()
@@ -128,13 +143,21 @@ func (f *found) get(name string) (*tenant, error) {
 	if t.failed != nil {
 		f.drop(f.byName[name])
 	}
-	f.shed()
+	surplus := f.shed()
 	f.mu.Unlock()
+	closeAll(surplus)
 	if t.failed != nil {
 		f.release(t)
 		return nil, t.failed
 	}
 	return t, nil
+}
+
+// closeAll closes the files of tenants. It waits for the disk: no lock is held meanwhile that the loop may want.
+func closeAll(tenants []*tenant) {
+	for _, t := range tenants {
+		t.engine.Close()
+	}
 }
 
 func (f *found) open(d *database) (engine.Database, error) {
@@ -144,23 +167,37 @@ func (f *found) open(d *database) (engine.Database, error) {
 		}
 		return nil, engine.ErrorOf(err)
 	}
+	if real, err := filepath.EvalSymlinks(d.path); err != nil || f.service.declared[real] {
+		return nil, notFound(d.name)
+	}
+	if err := f.service.migrate(d, d.path); err != nil {
+		return nil, engine.ErrorOf(err)
+	}
 	return f.service.openFile(d, d.path)
+}
+
+// forget takes the tenant called name out of the list, since its file has gone.
+func (f *found) forget(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drop(f.byName[name])
 }
 
 func notFound(name string) *engine.Error {
 	return engine.Errorf(engine.CodeNotFound, "there is no database %q", name)
 }
 
-// shed drops those beyond the bound that nobody uses. The lock is held.
-func (f *found) shed() {
+// shed drops those beyond the bound that nobody uses, for the caller to close. The lock is held.
+func (f *found) shed() (surplus []*tenant) {
 	for e := f.recent.Back(); e != nil && f.recent.Len() > f.most; {
 		previous := e.Prev()
 		if t := e.Value.(*tenant); t.users == 0 {
 			f.drop(e)
-			t.engine.Close()
+			surplus = append(surplus, t)
 		}
 		e = previous
 	}
+	return surplus
 }
 
 // drop takes a tenant out of the list. The lock is held.
@@ -181,20 +218,22 @@ func (f *found) release(t *tenant) {
 	last := t.users == 0 && t.gone && t.engine != nil && t.failed == nil
 	f.mu.Unlock()
 	if last {
-		t.engine.Close()
+		go t.engine.Close() // it waits for the disk, and the loop may be here
 	}
 }
 
 // close closes them all: those in use with their last user.
 func (f *found) close() {
+	var unused []*tenant
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.closed = true
 	for e := f.recent.Front(); e != nil; e = f.recent.Front() {
 		t := e.Value.(*tenant)
 		f.drop(e)
 		if t.users == 0 {
-			t.engine.Close()
+			unused = append(unused, t)
 		}
 	}
+	f.mu.Unlock()
+	closeAll(unused)
 }

@@ -19,6 +19,7 @@ type service struct {
 	directory  string               // of the files
 	databases  map[string]*database // declared ones, without "*"
 	order      []*database          // all, in the order of the file
+	declared   map[string]bool      // paths of the files of those
 	pattern    *database            // database "*": what all files of the directory have; nil: none
 	found      found                // files of the pattern that are open
 	only       string               // the database that {base}db/… serves directly; "": none
@@ -52,6 +53,7 @@ type database struct {
 	path    string               // of the file; "": the cluster's, or those of the directory
 	glob    string               // of database "*": the names of its files
 	block   *configs.Block       // nil: it is not declared
+	away    bool                 // it is a cluster that could not be reached when the queries were compiled
 	engine  engine.Database      // nil: database "*"
 	queries web.Patterns[*query] // by the path below {base}{name}
 	order   []*query

@@ -26,6 +26,7 @@ var apiRefusals = map[int]string{
 	415: "MediaType",
 	429: "TooManyRequests",
 	500: "Internal",
+	502: "OutcomeUnknown",
 	503: "Unavailable",
 	504: "Timeout",
 	507: "Full",
@@ -45,7 +46,8 @@ var apiRefusalText = map[int]string{
 	415: "The content is of a type that is not taken.",
 	429: "Too many requests from this client.",
 	500: "The server has made a mistake, or the database is damaged. Its log says more.",
-	503: "The queue of writers is full, or the database cannot be reached for the moment. Nothing has been done, unless code is unknown_outcome.",
+	502: "A cluster's answer was lost: what was asked for may have been done, or not.",
+	503: "The queue of writers is full, or the database cannot be reached for the moment. Nothing has been done.",
 	504: "The statement took longer than it may. Nothing has been changed.",
 	507: "The disk is full. Nothing has been changed.",
 }
@@ -64,7 +66,7 @@ func (q *query) answersRows() bool { return q.reads() || len(q.info.Columns) > 0
 // responses describes the answers of q. found: the database may not be there.
 func (q *query) responses(found bool) map[string]any {
 	to := map[string]any{"200": q.success()}
-	status := []int{406, 412, 429, 500, 503, 504}
+	status := []int{406, 412, 429, 500, 502, 503, 504}
 	if len(q.params) > 0 {
 		status = append(status, 400)
 	}
@@ -266,7 +268,7 @@ func (p *apiPaths) rawOperation(at *rawPlace, method, verb, about string) *apiOp
 	}
 	flag("associative", "Rows are objects.")
 	flag("timings", "The answer says how long each statement took.")
-	status := []int{400, 401, 403, 404, 406, 413, 415, 429, 500, 503, 504}
+	status := []int{400, 401, 403, 404, 406, 413, 415, 429, 500, 502, 503, 504}
 	if verb != "query" {
 		flag("transaction", "All statements are done, or none.")
 		status = append(status, 409, 507)

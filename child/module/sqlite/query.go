@@ -1,9 +1,12 @@
 package sqlite
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
+	"io/fs"
 	"math"
 	"net/http"
 	"net/url"
@@ -53,6 +56,10 @@ func (s *service) serveQuery(w *web.Response, r *web.Request, d *database, q *qu
 		err = x.read()
 	} else {
 		err = x.write()
+	}
+	if s.databases[d.name] == nil && errors.Is(err, fs.ErrNotExist) { // a file of the directory that has gone
+		s.found.forget(d.name)
+		err = notFound(d.name)
 	}
 	if err != nil {
 		s.refuse(w, r, err)
@@ -104,14 +111,15 @@ func (x *exchange) asks() bool { return x.r.Method == http.MethodGet || x.r.Meth
 func (x *exchange) read() error {
 	args := x.input.sets[0]
 	if x.asks() && x.r.Header.Has("If-None-Match") {
-		if tag, ok := x.database.engine.Tag(); ok && x.settled(x.w, x.r, x.etag(args, tag), x.query.control()) {
+		if tag, ok := x.database.engine.Tag(); ok && !x.query.info.Volatile && x.settled(x.w, x.r, x.etag(args, tag), x.query.control()) {
 			return nil
 		}
 	}
 	statement := x.query.statement
 	statement.Args = args
-	rows, err := x.database.engine.Query(x.r.Context(), &engine.Query{
-		Statement: statement, Policy: vetted, Limits: x.query.limits, Level: x.query.level,
+	// The request's context ends with the handler, and a stream is read after that. Who leaves early closes the rows, and their time is bounded.
+	rows, err := x.database.engine.Query(context.WithoutCancel(x.r.Context()), &engine.Query{
+		Statement: statement, Policy: vetted, Limits: x.limits(), Wait: x.database.wait, Level: x.query.level,
 	})
 	if err != nil {
 		return err
@@ -140,7 +148,7 @@ func (x *exchange) read() error {
 	}
 	h.Set("Vary", "Accept")
 	h.Set("Cache-Control", x.query.control())
-	if !tagged {
+	if !tagged || x.query.info.Volatile {
 		x.send(content, over, rows, e)
 		return nil
 	}
@@ -155,6 +163,15 @@ func (x *exchange) read() error {
 	}
 	x.send(content, over, rows, e)
 	return nil
+}
+
+// limits are those of the statement, which reads one row more than a page has.
+func (x *exchange) limits() engine.Limits {
+	l := x.query.limits
+	if x.query.page != nil {
+		l.MaxRows = max(l.MaxRows, int64(x.query.page.most)) + 1
+	}
+	return l
 }
 
 // encoder returns an encoder for a result of q: one that knows the names of the columns, if there is one.
@@ -181,6 +198,8 @@ func (q *query) control() string {
 	switch {
 	case q.cache != "":
 		return q.cache
+	case q.info.Volatile:
+		return "no-store" // the same question has another answer in a moment
 	case len(q.access) > 0:
 		return "private, no-cache"
 	}
@@ -267,9 +286,10 @@ func (x *exchange) paged(rows engine.Rows) (engine.Rows, wire.Options) {
 	if x.query.page == nil || x.input.limit == 0 {
 		return rows, options
 	}
-	p := &page{Rows: rows, left: x.input.limit, exchange: x}
+	p := &page{Rows: rows, left: x.input.limit, exchange: x, key: -1}
 	if key := x.query.page.key; key != "" {
-		options.Last = 1 + slices.IndexFunc(rows.Columns(), func(c engine.Column) bool { return c.Name == key })
+		p.key = slices.IndexFunc(rows.Columns(), func(c engine.Column) bool { return c.Name == key })
+		options.Last = 1 + p.key
 	}
 	options.End = func(e *wire.Encoder) []wire.Extra {
 		if !p.more {
@@ -285,16 +305,30 @@ type page struct {
 	engine.Rows
 	exchange *exchange
 	left     int64
+	key      int // the column that tells where the next page begins; -1: none does
 	more     bool
+	err      error
 }
 
 func (p *page) Next() bool {
-	if p.left == 0 {
-		p.more = p.more || p.Rows.Next()
-		return false
+	if p.left > 0 {
+		p.left--
+		return p.Rows.Next()
 	}
-	p.left--
-	return p.Rows.Next()
+	if !p.more && p.err == nil {
+		null := p.key >= 0 && p.Rows.Value(p.key).Kind == engine.Null
+		if p.more = p.Rows.Next(); p.more && null {
+			p.more, p.err = false, engine.Errorf(engine.CodeInternal, "the page ends with a row whose key is NULL, so that there is no way to the next one")
+		}
+	}
+	return false
+}
+
+func (p *page) Err() error {
+	if p.err != nil {
+		return p.err
+	}
+	return p.Rows.Err()
 }
 
 // next is the reference of the next page, relative to the request's own (RFC 3986, 4.2): it holds behind any proxy.

@@ -101,6 +101,17 @@ database "shop" {
       key  = "id"
     }
   }
+  query "nulls" {
+    sql = "SELECT price FROM items WHERE :after IS NULL OR price > :after ORDER BY price LIMIT :limit"
+    param "after" {
+      type     = "number"
+      nullable = true
+    }
+    page {
+      size = 1
+      key  = "price"
+    }
+  }
   query "add" {
     method = "POST"
     path   = "items"
@@ -181,6 +192,8 @@ func TestQueries(t *testing.T) {
 		{webtest.Request{Target: "/db/shop/paged?limit=0"}, 400, `…less than 1`},
 		{webtest.Request{Target: "/db/shop/after"}, 200, `{"rows":[{"id":1},{"id":2}],"next":"?after=2"}`},
 		{webtest.Request{Target: "/db/shop/after?after=2"}, 200, `{"rows":[{"id":3}]}`},
+		{webtest.Request{Target: "/db/shop/nulls"}, 500, `…the page ends with a row whose key is NULL`},
+		{webtest.Request{Target: "/db/shop/nulls?limit=500"}, 200, `{"rows":[{"price":null},{"price":0.5},{"price":1.0}]}`},
 		{webtest.Request{Target: "/db/shop/endless"}, 504, `…"code":"timeout"`},
 		{webtest.Request{Target: "/db/shop/many?n=1001"}, 413, `…"code":"too_many_rows"`},
 		{webtest.Request{Target: "/db/shop/none"}, 404, `…no such query`},
@@ -371,10 +384,85 @@ database "*" {
 	if err := os.Symlink("/etc/passwd", filepath.Join(directory, "passwd.db")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"passwd", "..%2fone", "%2e%2e", "one.db", "one%00", "*", ""} {
+	for _, name := range []string{"one-wal", "one-shm", "one.db-wal", "passwd", "..%2fone", "%2e%2e", "one.db", "one%00", "*", ""} {
 		if got := do(t, s, webtest.Request{Target: "/db/" + name + "/names"}); got.Status != 404 && got.Status != 307 {
 			t.Errorf("%q: %d %s", name, got.Status, got.Text())
 		}
+	}
+}
+
+// A file that is declared is served by its own block only, and all files of the directory get the migrations.
+func TestDiscoveryBesideDeclared(t *testing.T) {
+	directory, migrations := t.TempDir(), t.TempDir()
+	first := "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT);\nINSERT INTO items (name) VALUES ('migrated');"
+	if err := os.WriteFile(filepath.Join(migrations, "0001_items.sql"), []byte(first), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	makeDatabase(t, directory, "hidden.db", shopSchema)
+	makeDatabase(t, directory, "one.db", "CREATE TABLE own (x)")
+	s := serve(t, directory, `
+directory = "DIR"
+database "private" {
+  file = "hidden.db"
+}
+database "*" {
+  migrations = "`+migrations+`"
+  query "names" { sql = "SELECT name FROM items ORDER BY id" }
+}`)
+	makeDatabase(t, directory, "two.db", "CREATE TABLE own (x)")
+	for _, name := range []string{"one", "two"} {
+		if got := do(t, s, webtest.Request{Target: "/db/" + name + "/names"}); !strings.Contains(got.Text(), "migrated") {
+			t.Errorf("%s: %d %s", name, got.Status, got.Text())
+		}
+	}
+	if got := do(t, s, webtest.Request{Target: "/db/hidden/names"}); got.Status != 404 {
+		t.Errorf("the file of another block: %d %s", got.Status, got.Text())
+	}
+	if err := os.Remove(filepath.Join(directory, "two.db")); err != nil {
+		t.Fatal(err)
+	}
+	if got := do(t, s, webtest.Request{Target: "/db/two/names?x"}); got.Status != 400 {
+		t.Errorf("%d %s", got.Status, got.Text())
+	}
+	makeDatabase(t, directory, "two.db", "CREATE TABLE own (x)")
+	set := setOf(mustResolve(t, directory, "directory = \"DIR\"\ndatabase \"private\" { file = \"hidden.db\" }\ndatabase \"*\" {}"))
+	found, err := set.Found()
+	if err != nil || len(found) != 2 || len(set.Declared) != 1 {
+		t.Errorf("to be looked after: %v and %v, %v", set.Declared, found, err)
+	}
+}
+
+func mustResolve(t testing.TB, directory, text string) *configs.Block {
+	t.Helper()
+	block, problems := resolve(t, directory, text)
+	if problems.HasErrors() {
+		t.Fatal(problems)
+	}
+	return block
+}
+
+// What depends on the clock or on chance is asked each time.
+func TestVolatileQueries(t *testing.T) {
+	directory := t.TempDir()
+	makeDatabase(t, directory, "shop.db", shopSchema+"\nCREATE VIEW now AS SELECT random() AS r")
+	s := serve(t, directory, `
+directory = "DIR"
+database "shop" {
+  query "chance" { sql = "SELECT random() AS r" }
+  query "view" { sql = "SELECT r FROM now" }
+  query "clock" { sql = "SELECT count(*) AS n FROM items WHERE id < unixepoch()" }
+  query "keyword" { sql = "SELECT CURRENT_TIMESTAMP AS t" }
+}`)
+	for _, name := range []string{"chance", "view", "clock", "keyword"} {
+		for range 3 {
+			got := do(t, s, webtest.Request{Target: "/db/shop/" + name, Header: map[string]string{"If-None-Match": "*"}})
+			if got.Status == 304 || got.Header.Get("ETag") != "" || got.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %d %v", name, got.Status, got.Header)
+			}
+		}
+	}
+	if len(s.cache.byKey) > 0 {
+		t.Error("an answer is kept")
 	}
 }
 
@@ -399,7 +487,7 @@ func TestRefusedConfigurations(t *testing.T) {
 		{query(`sql = "PRAGMA user_version"`), `schema changes belong into migrations`},
 		{query(`sql = "ATTACH 'x' AS y"`), `/t.hcl:10`},
 		{query(`sql = "CREATE TABLE x (y)"`), `/t.hcl:10`},
-		{query("sql = \"SELECT 1 AS a\"\naccess = [\"nobody\"]"), `there is no role "nobody"`},
+		{query("sql = \"SELECT 1 AS a\"\naccess = [\"nobody\"]"), `/t.hcl:11:11: there is no role "nobody"`},
 		{query("sql = \"SELECT 1 AS a\"\npath = \"db/x\""), `beginning of the paths of raw SQL`},
 		{query("sql = \"SELECT 1 AS a\"\npath = \"/x\""), `/t.hcl:11:8: `},
 		{"directory = \"DIR\"\ndatabase \"none\" {}", `create it`},
@@ -407,6 +495,13 @@ func TestRefusedConfigurations(t *testing.T) {
 		{"directory = \"DIR\"\nraw = \"read\"\ndatabase \"shop\" {}", `raw = "read" without raw_access`},
 		{"directory = \"DIR\"\ndatabase \"a/b\" {}", `no name of a database`},
 		{"database \"shop\" {}", `sqlite needs directory`},
+		{"directory = \"DIR\"\nraw_access = [\"r\"]\nrole \"r\" { from = [\"loopback\"] }\ndatabase \"shop\" {}", `raw_access without raw`},
+		{"directory = \"DIR\"\ndatabase \"*\" { file = \"*\" }", `a name with one * and an ending`},
+		{"directory = \"DIR\"\ndatabase \"shop\" { file = \"shop.db-wal\" }", `stands beside a database`},
+		{"directory = \"DIR\"\ndatabase \"shop\" { level = \"none\" }", `level is for clusters`},
+		{"directory = \"DIR\"\ndatabase \"shop\" { open = 3 }", `open is for database "*"`},
+		{"database \"c\" {\nengine = \"rqlite\"\nnodes = [\"http://127.0.0.1:1\"]\nmigrations = \"m\"\n}", `migrations is for files`},
+		{"directory = \"DIR\"\ndatabase \"*\" {\nbackup {\ndirectory = \"DIR\"\nevery = \"1h\"\n}\n}", `whose files are all served`},
 		{"directory = \"DIR\"", `serves no database`},
 		{"directory = \"DIR\"\ndatabase \"shop\" { engine = \"rqlite\" }", `a cluster needs nodes`},
 		{"directory = \"DIR\"\nrole \"r\" {}\ndatabase \"shop\" {}", `role "r" is for nobody`},

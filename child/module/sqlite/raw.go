@@ -18,7 +18,7 @@ import (
 // It differs from rqlite where that would hide something from the client:
 //
 //   - one string holds one statement, and content behind the array of statements is refused;
-//   - an error has a code beside it; an answer of 503 always has that status, and Retry-After unless what was asked for may have been done;
+//   - an error has a code beside it; 503 always has that status, with Retry-After, and 502 where nobody knows whether it has been done;
 //   - a transaction on /db/request ends at any error, also at a statement that cannot be compiled;
 //   - a queued write is durable when it is answered, and its errors are told;
 //   - blobs are blobs wherever they stand, also in a column of text or of an expression; text that is not UTF-8 is never changed in silence;
@@ -222,7 +222,10 @@ func (x *rawExchange) failed(e *engine.Error, statement int) (done bool) {
 }
 
 // whole reports whether e, if it can, takes the place of the whole answer.
-func (x *rawExchange) whole(e *engine.Error) bool { return x.options.problem || e.Code.Status() == 503 }
+func (x *rawExchange) whole(e *engine.Error) bool { return x.options.problem || rawOutage(e) }
+
+// rawOutage reports whether an error has its real status whatever the client wants: nothing was done, or nobody knows.
+func rawOutage(e *engine.Error) bool { return e.Code.Status() == 503 || e.Code == engine.CodeUnknown }
 
 // execute writes.
 func (x *rawExchange) execute() {
@@ -262,7 +265,7 @@ func (x *rawExchange) write(list []engine.Statement, places []int, atomic bool) 
 	undone := err != nil
 	if undone {
 		e := engine.ErrorOf(err)
-		if last := len(outcomes) - 1; last < 0 || outcomes[last].Err == nil || e.Code.Status() == 503 {
+		if last := len(outcomes) - 1; last < 0 || outcomes[last].Err == nil || rawOutage(e) {
 			return x.notDone(e, places)
 		}
 	}
@@ -348,7 +351,7 @@ func (x *rawExchange) request() {
 		}
 		info, err := x.database.engine.Inspect(x.ctx, x.policy, x.list[i].SQL)
 		if err != nil {
-			if e := engine.ErrorOf(err); e.Code.Status() == 503 {
+			if e := engine.ErrorOf(err); rawOutage(e) {
 				x.log(e)
 				x.refuse(e, i)
 				return

@@ -297,10 +297,7 @@ func (x *rawExchange) refuse(e *engine.Error, statement int) { x.refuseWith(e, s
 func (x *rawExchange) refuseWith(e *engine.Error, statement int, results []byte) {
 	h := x.w.Header()
 	h.Set("Cache-Control", "no-store")
-	// Of a write whose outcome nobody knows no client shall be told to send it again.
-	if e.Code != engine.CodeUnknown {
-		setRetryAfter(h, e)
-	}
+	setRetryAfter(h, e)
 	x.w.SetStatus(e.Code.Status())
 	if !x.options.problem {
 		h.Set("Content-Type", rawContentType)

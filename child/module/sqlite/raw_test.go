@@ -313,7 +313,7 @@ func TestRawExecuteFails(t *testing.T) {
 		t.Errorf("%s, Retry-After %q", rawSummary(resp), resp.Header.Get("Retry-After"))
 	}
 	b.fake.executeErr = engine.Errorf(engine.CodeUnknown, "the leader has gone")
-	if resp := b.ask(t, "execute", `["insert"]`, nil); resp.Status != 503 || resp.Header.Has("Retry-After") {
+	if resp := b.ask(t, "execute", `["insert"]`, nil); resp.Status != 502 || resp.Header.Has("Retry-After") {
 		t.Errorf("%s, Retry-After %q: nobody shall send it again", rawSummary(resp), resp.Header.Get("Retry-After"))
 	}
 	b.fake.executeErr = engine.Errorf(engine.CodeFull, "the disk is full")

@@ -259,8 +259,9 @@ func setRetryAfter(h *web.Header, e *engine.Error) {
 	if status := e.Code.Status(); status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests {
 		return
 	}
-	if e.RetryAfter <= 0 {
-		e.RetryAfter = retryAfter
+	told := *e // an error may be everybody's
+	if told.RetryAfter <= 0 {
+		told.RetryAfter = retryAfter
 	}
-	h.Set("Retry-After", strconv.FormatInt(wire.RetryAfter(e), 10))
+	h.Set("Retry-After", strconv.FormatInt(wire.RetryAfter(&told), 10))
 }

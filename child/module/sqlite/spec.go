@@ -82,8 +82,8 @@ func roleSpec() configs.BlockSpec {
 				Example: `["items", "orders(id, total)"]`},
 			{Name: "write", Type: configs.Strings, Doc: "tables, with columns or without, that raw SQL may change", Example: `["orders"]`},
 			{Name: "functions", Type: configs.Strings, Doc: "functions that raw SQL may call beside those that only compute", Example: `["fts5"]`},
-			{Name: "max_sql", Type: configs.Size, Default: "64KiB", Min: 1, Max: "16MiB", Doc: "bytes of a statement"},
-			{Name: "max_depth", Type: configs.Int, Default: 100, Min: 1, Max: 1000, Doc: "depth of an expression"},
+			{Name: "max_sql", Type: configs.Size, Default: "64KiB", Min: 1, Max: 1_000_000, Doc: "bytes of a statement"},
+			{Name: "max_depth", Type: configs.Int, Default: 100, Min: 1, Max: 500, Doc: "depth of an expression"},
 		}),
 		Check: func(b *configs.Block) []configs.Problem {
 			problems := access.Check(b)
@@ -221,30 +221,24 @@ func check(b *configs.Block) []configs.Problem {
 		known[r.Label(0)] = true
 		names = append(names, r.Label(0))
 	}
-	roles := func(in *configs.Block, at, where string) {
+	roles := func(in *configs.Block, at string) {
 		for i, name := range in.Strings(at) {
 			if !known[name] {
-				problem := configs.Problem{Message: fmt.Sprintf("%sthere is no role %q", where, name), Cure: unknownRole(name, names)}
-				if in == b {
-					problem.At, problem.Item = at, i+1
-				}
-				problems = append(problems, problem)
+				problems = append(problems, configs.Problem{In: in, At: at, Item: i + 1, Message: fmt.Sprintf("there is no role %q", name), Cure: unknownRole(name, names)})
 			}
 		}
 	}
-	roles(b, "page_access", "")
-	roles(b, "raw_access", "")
+	roles(b, "page_access")
+	roles(b, "raw_access")
 	problems = append(problems, checkRaw(b, b)...)
 	for _, d := range databases {
-		place := fmt.Sprintf("database %q: ", d.Label(0))
-		roles(d, "raw_access", place)
+		roles(d, "raw_access")
 		for _, p := range checkRaw(d, b) {
-			p.At = "" // it is the inner block's
-			p.Message = place + p.Message
+			p.In = d
 			problems = append(problems, p)
 		}
 		for _, q := range d.Blocks("query") {
-			roles(q, "access", fmt.Sprintf("%squery %q: ", place, q.Label(0)))
+			roles(q, "access")
 		}
 	}
 	return problems
@@ -252,9 +246,10 @@ func check(b *configs.Block) []configs.Problem {
 
 // checkBackups: of database "*" all files of the directory are databases, and copies must not be.
 func checkBackups(b *configs.Block) []configs.Problem {
+	hasEvery := slices.ContainsFunc(b.Blocks("database"), func(d *configs.Block) bool { return d.Label(0) == everyFile })
 	for _, d := range b.Blocks("database") {
-		if backup := d.Block("backup"); d.Label(0) == everyFile && backup != nil && backup.Path("directory") == b.Path("directory") {
-			return []configs.Problem{{At: "directory", Message: `the backups of database "*" stand in the directory of the databases, and would be served`,
+		if backup := d.Block("backup"); hasEvery && backup != nil && backup.Path("directory") == b.Path("directory") {
+			return []configs.Problem{{In: backup, At: "directory", Message: fmt.Sprintf("the backups of database %q stand in the directory whose files are all served", d.Label(0)),
 				Cure: "give backup another directory"}}
 		}
 	}
@@ -276,6 +271,10 @@ func checkRaw(in, outer *configs.Block) []configs.Problem {
 	}
 	if in != outer && in.Has("raw_access") {
 		roles = in.Strings("raw_access")
+	}
+	everywhere := append([]*configs.Block{outer}, outer.Blocks("database")...)
+	if in == outer && len(roles) > 0 && !slices.ContainsFunc(everywhere, func(b *configs.Block) bool { return b.Has("raw") && b.String("raw") != rawNone }) {
+		return []configs.Problem{{At: "raw_access", Message: "raw_access without raw", Cure: `add raw = "read", or remove it`}}
 	}
 	if raw != rawNone && len(roles) == 0 && (in == outer || in.Has("raw") || in.Has("raw_access")) {
 		return []configs.Problem{{At: "raw", Message: fmt.Sprintf("raw = %q without raw_access", raw),
@@ -309,17 +308,57 @@ func checkDatabase(b *configs.Block) []configs.Problem {
 		problems = append(problems, configs.Problem{At: "file", Message: "a cluster's database has no file here", Cure: "remove it"})
 	case !cluster && b.Has("nodes"):
 		problems = append(problems, configs.Problem{At: "nodes", Message: "nodes are a cluster's", Cure: `add engine = "rqlite", or remove them`})
-	case name == everyFile && file != "" && (strings.Count(file, "*") != 1 || strings.Contains(file, "/")):
-		problems = append(problems, configs.Problem{At: "file", Message: fmt.Sprintf("%q does not say which files", file), Cure: `write a name with one *, such as "*.db"`})
+	case name == everyFile && file != "" && (strings.Count(file, "*") != 1 || strings.Contains(file, "/") || strings.HasSuffix(file, "*")):
+		problems = append(problems, configs.Problem{At: "file", Message: fmt.Sprintf("%q does not say which files", file), Cure: `write a name with one * and an ending, such as "*.db"`})
+	case companion(file):
+		problems = append(problems, configs.Problem{At: "file", Message: fmt.Sprintf("%q is a file that stands beside a database", file), Cure: "name the database"})
 	case name != everyFile && strings.Contains(file, "*"):
 		problems = append(problems, configs.Problem{At: "file", Message: fmt.Sprintf("%q is no file's name", file), Cure: `for all files write database "*" { }`})
 	case b.Has("file") && !below(file):
 		problems = append(problems, configs.Problem{At: "file", Message: fmt.Sprintf("%q is not in the directory", file), Cure: `write a name below it, such as "shop.db"`})
 	}
+	problems = append(problems, checkKind(b, cluster)...)
 	if b.Has("user") != b.Has("password") {
 		problems = append(problems, configs.Problem{Message: "user and password go together", Cure: "add the other"})
 	}
 	return append(problems, checkPaths(b)...)
+}
+
+// checkKind refuses what would do nothing: settings of a file for a cluster, and the other way round.
+func checkKind(b *configs.Block, cluster bool) []configs.Problem {
+	var problems []configs.Problem
+	refuse := func(at, whose string) {
+		problems = append(problems, configs.Problem{At: at, Message: fmt.Sprintf("%s is for %s", at, whose), Cure: "remove it"})
+	}
+	if cluster {
+		for _, at := range []string{"migrations", "readers", "queue"} {
+			if b.Has(at) {
+				refuse(at, "files")
+			}
+		}
+		for _, block := range upkeep.Blocks() {
+			if b.Block(block.Name) != nil {
+				refuse(block.Name, "files")
+			}
+		}
+	} else {
+		for _, at := range []string{"level", "user", "password"} {
+			if b.Has(at) {
+				refuse(at, "clusters")
+			}
+		}
+		for _, q := range b.Blocks("query") {
+			for _, at := range []string{"level", "idempotent"} {
+				if q.Has(at) {
+					problems = append(problems, configs.Problem{In: q, At: at, Message: at + " is for clusters", Cure: "remove it"})
+				}
+			}
+		}
+	}
+	if b.Has("open") && b.Label(0) != everyFile {
+		refuse("open", `database "*"`)
+	}
+	return problems
 }
 
 // checkPaths: no two queries of a database have one URL, and none hides raw SQL.
@@ -336,7 +375,7 @@ func checkPaths(b *configs.Block) []configs.Problem {
 		}
 		for p, name := range all.All {
 			if p.Key() == pattern.Key() {
-				problems = append(problems, configs.Problem{Message: fmt.Sprintf("queries %q and %q have the same method and path", name, q.Label(0)),
+				problems = append(problems, configs.Problem{In: q, Message: fmt.Sprintf("queries %q and %q have the same method and path", name, q.Label(0)),
 					Cure: "give one of them another"})
 			}
 		}
@@ -375,6 +414,9 @@ func checkQuery(b *configs.Block) []configs.Problem {
 	}
 	if b.Has("cache_control") && (b.String("method") != http.MethodGet || !web.ValidFieldValue(b.String("cache_control"))) {
 		problems = append(problems, configs.Problem{At: "cache_control", Message: "cache_control is for GET, and a value of a header field", Cure: `write one such as "max-age=60", or remove it`})
+	}
+	if b.Has("batch") && b.String("method") == http.MethodGet {
+		problems = append(problems, configs.Problem{At: "batch", Message: "batch is for methods that write", Cure: "remove it"})
 	}
 	if b.Block("page") != nil && (b.String("row") == string(rowSingle) || b.String("method") != http.MethodGet) {
 		problems = append(problems, configs.Problem{At: "page", Message: "pages are for GET with many rows", Cure: `remove page, or row = "single"`})

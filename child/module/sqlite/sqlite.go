@@ -15,6 +15,7 @@ import (
 
 	"github.com/tined/tined/child/module"
 	"github.com/tined/tined/child/module/sqlite/engine"
+	"github.com/tined/tined/child/module/sqlite/lite"
 	"github.com/tined/tined/child/module/sqlite/local"
 	"github.com/tined/tined/child/module/sqlite/rqlite"
 	"github.com/tined/tined/child/module/sqlite/upkeep"
@@ -27,6 +28,9 @@ type Module struct{}
 
 // openTimeout bounds what Open asks of one database, a cluster's nodes included.
 const openTimeout = 10 * time.Second
+
+// migrateTimeout bounds the migrations of one file, and the waiting for another child that applies them. A reload gives children a minute.
+const migrateTimeout = 45 * time.Second
 
 // Open opens the databases of a block and compiles its queries. Its errors are configs.Diagnostics: a statement that SQLite refuses is
 // reported with the place of the word in the file.
@@ -54,7 +58,7 @@ type opener struct {
 // open returns the service also when there are problems: it must be closed.
 func open(b *configs.Block, env *module.Env) (*service, configs.Diagnostics) {
 	o := &opener{block: b, env: env, service: &service{
-		base: env.Prefix, depth: strings.Count(env.Prefix, "/"), databases: map[string]*database{}, page: b.Bool("page"), cache: newCache(b.Size("cache")),
+		base: env.Prefix, depth: strings.Count(env.Prefix, "/"), databases: map[string]*database{}, declared: map[string]bool{}, page: b.Bool("page"), cache: newCache(b.Size("cache")),
 		claim: claim(env.Claims),
 		log: func(message string, err error) {
 			if env.Log != nil {
@@ -63,8 +67,18 @@ func open(b *configs.Block, env *module.Env) (*service, configs.Diagnostics) {
 		},
 	}}
 	o.directory = b.Path("directory")
+	o.checkDirectory()
 	o.roles, o.problems = newRoles(b)
 	o.pageAccess = rolesNamed(o.roles, b.Strings("page_access"))
+	if o.problems.HasErrors() {
+		return o.service, o.problems
+	}
+	for _, d := range setOf(b).Declared { // before any is opened
+		o.declared[d.Path] = true
+		if real, err := filepath.EvalSymlinks(d.Path); err == nil {
+			o.declared[real] = true
+		}
+	}
 	for _, block := range b.Blocks("database") {
 		d := o.declare(block)
 		o.order = append(o.order, d)
@@ -82,11 +96,40 @@ func open(b *configs.Block, env *module.Env) (*service, configs.Diagnostics) {
 		o.order = append(o.order, d)
 	}
 	o.only = b.String("database")
+	o.checkCopies()
 	o.found.init(o.service)
 	if !o.problems.HasErrors() {
 		o.present()
 	}
 	return o.service, o.problems
+}
+
+// checkDirectory says so once, and not for each database, if there is none.
+func (o *opener) checkDirectory() {
+	if !o.block.Has("directory") {
+		return
+	}
+	if info, err := os.Stat(o.directory); err != nil || !info.IsDir() {
+		o.wrong(o.block.Pos("directory"), "make it, as the user that the children run as: install -d -o USER "+o.directory,
+			"there is no directory %s that can be read", o.directory)
+	}
+}
+
+// checkCopies: of database "*" all files of the directory are databases, and copies must not be. The specification has compared the names.
+func (o *opener) checkCopies() {
+	home, err := os.Stat(o.directory)
+	if o.pattern == nil || err != nil {
+		return
+	}
+	for _, d := range o.block.Blocks("database") {
+		backup := d.Block("backup")
+		if backup == nil {
+			continue
+		}
+		if copies, err := os.Stat(backup.Path("directory")); err == nil && os.SameFile(home, copies) {
+			o.wrong(backup.Pos("directory"), "give backup another directory", "the backups of database %q are in the directory whose files are all served", d.Label(0))
+		}
+	}
 }
 
 // claim is what tells the other modules of the process to leave a file alone.
@@ -170,10 +213,8 @@ func (o *opener) settle(d *database, own *configs.Block) {
 
 // connect opens a database's file, after its migrations.
 func (o *opener) connect(d *database, pos configs.Position) {
-	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
-	defer cancel()
-	if d.block != nil && d.block.Has("migrations") {
-		if _, err := upkeep.Migrate(ctx, d.path, d.block.Path("migrations")); err != nil {
+	if d.block != nil {
+		if err := o.migrate(d, d.path); err != nil {
 			o.wrong(d.block.Pos("migrations"), "", "database %q: %v", d.name, err)
 			return
 		}
@@ -190,6 +231,24 @@ func (o *opener) connect(d *database, pos configs.Position) {
 	d.engine = file
 }
 
+// migrate brings a file to the schema that its block's migrations make.
+func (s *service) migrate(d *database, path string) error {
+	if !d.block.Has("migrations") {
+		return nil
+	}
+	// As long as this share is held, nobody closes the file's last one: that would drop the locks of the migrations too.
+	if share, err := s.openFile(d, path); err == nil {
+		defer share.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), migrateTimeout)
+	defer cancel()
+	_, err := upkeep.Migrate(ctx, path, d.block.Path("migrations"))
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: they may take %v here; let `tined db migrate %s` apply them", err, migrateTimeout, d.name)
+	}
+	return err
+}
+
 // reason is the cause of an engine's error, which is more than clients are told.
 func reason(err error) error {
 	var e *engine.Error
@@ -204,6 +263,12 @@ func reason(err error) error {
 
 // openFile opens a file as d wants it.
 func (s *service) openFile(d *database, path string) (engine.Database, error) {
+	if name, is := lite.NetworkFileSystem(path); is {
+		e := engine.Errorf(engine.CodeUnavailable, "the database cannot be opened")
+		e.Err = fmt.Errorf("%s is on a network file system (%s), whose locks do not hold between machines: put the database on a disk of this machine, "+
+			"or use engine = %q", path, name, engineCluster)
+		return nil, e
+	}
 	file, err := local.Open(local.Options{
 		Path: path, Claim: s.claim, Readers: d.readers, Queue: d.queue, QueueTimeout: d.wait, Log: s.log,
 	})
@@ -259,42 +324,85 @@ func (o *opener) query(d *database, b *configs.Block) {
 		return
 	}
 	d.order = append(d.order, q)
-	sample := d.engine
-	if d.name == everyFile {
-		var done func()
-		if sample, done = o.sample(d); sample != nil {
-			defer done()
-		}
-	}
 	defer func() { q.print = q.fingerprint() }()
-	if sample == nil {
+	switch {
+	case d.name == everyFile:
+		o.compileSomewhere(q, d)
+	case d.engine == nil || d.away: // it could not be opened, which has been said; or it is a cluster that is not there yet
 		q.declared()
-		return // its file could not be opened, which has been said; or there is no file yet
+	default:
+		o.compile(q, d)
 	}
-	o.compile(q, sample)
 }
 
-// sample opens some file of database "*", for the compiler to look at; nil: there is none.
-func (o *opener) sample(d *database) (file engine.Database, done func()) {
+// compileSomewhere compiles a query of database "*" on what the migrations make, or on the first file that can have it: there may be strangers in the
+// directory.
+func (o *opener) compileSomewhere(q *query, d *database) {
+	if d.block.Has("migrations") {
+		o.compileOnModel(q, d)
+		return
+	}
+	var first configs.Diagnostics
 	for _, name := range o.names(d) {
-		file, err := o.openFile(d, pathIn(o.directory, d.glob, name))
-		if err == nil {
-			return file, file.Close
+		one := &database{name: name, path: pathIn(o.directory, d.glob, name), readers: d.readers, queue: d.queue, wait: d.wait}
+		file, err := o.openFile(one, one.path)
+		if err != nil {
+			continue // it is no database; who asks for it is told so
+		}
+		one.engine = file
+		before := o.problems
+		o.problems = nil
+		o.compile(q, one)
+		found := o.problems
+		o.problems = before
+		file.Close()
+		if !found.HasErrors() {
+			return
+		}
+		if first == nil {
+			for i := range found {
+				found[i].Message += " (in " + one.path + ")"
+			}
+			first = found
+		}
+		q.params = nil
+	}
+	if first == nil {
+		q.declared() // there is no file yet
+		return
+	}
+	o.problems = append(o.problems, first...)
+}
+
+// compileOnModel compiles a query on a database that has nothing but the migrations.
+func (o *opener) compileOnModel(q *query, d *database) {
+	folder, err := os.MkdirTemp("", "tined-model-")
+	if err == nil {
+		defer os.RemoveAll(folder)
+		one := &database{name: d.name, path: filepath.Join(folder, "model.db"), block: d.block, readers: 1, queue: d.queue, wait: d.wait}
+		if err = o.migrate(one, one.path); err == nil {
+			if one.engine, err = o.openFile(one, one.path); err == nil {
+				o.compile(q, one)
+				one.engine.Close()
+			}
 		}
 	}
-	return nil, nil
+	if err != nil {
+		o.wrong(d.block.Pos("migrations"), "", "the migrations of database %q, tried on a new file: %v", d.name, reason(err))
+	}
 }
 
 // compile asks the database what it thinks of a query, and holds the parameters against the statement.
-func (o *opener) compile(q *query, on engine.Database) {
+func (o *opener) compile(q *query, d *database) {
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	b := q.block
-	info, err := on.Inspect(ctx, vetted, q.statement.SQL)
+	info, err := d.engine.Inspect(ctx, vetted, q.statement.SQL)
 	if err != nil {
 		e := engine.ErrorOf(err)
 		if e.Code == engine.CodeUnavailable {
-			q.declared() // a cluster that is not there yet
+			d.away = true
+			q.declared()
 			return
 		}
 		o.wrong(b.PosIn("sql", e.Offset), sqlCure(e), "query %q: %s", q.name, e.Message)
@@ -392,6 +500,7 @@ func (q *query) declared() {
 		}
 	}
 	q.info.ReadOnly = q.method == "GET"
+	q.info.Volatile = true // it may be
 	q.byName = true
 }
 

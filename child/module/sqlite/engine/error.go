@@ -71,7 +71,9 @@ func (c Code) Status() int {
 		return 415
 	case CodeTooMany:
 		return 429
-	case CodeBusy, CodeUnavailable, CodeUnknown, CodeCancelled:
+	case CodeUnknown:
+		return 502 // 503 would say that nothing was done, and is tried again by proxies and clients
+	case CodeBusy, CodeUnavailable, CodeCancelled:
 		return 503
 	case CodeTimeout:
 		return 504

@@ -17,7 +17,7 @@ type Arg struct {
 	Value
 }
 
-// Limits bound one statement. Zero is no limit.
+// Limits bound a query, or a batch. Zero is no limit.
 type Limits struct {
 	Timeout  time.Duration // of running, the client's reading of the rows included
 	MaxRows  int64
@@ -29,6 +29,8 @@ type Query struct {
 	Statement
 	Policy *Policy
 	Limits Limits
+	// Wait is how long the query may wait for a connection; 0: as long as Limits.Timeout.
+	Wait time.Duration
 	// Level is for a cluster: how fresh the answer must be ("none", "weak", "linearizable", "strong"); "": as its configuration says.
 	Level string
 }
@@ -39,7 +41,9 @@ type Batch struct {
 	Policy     *Policy
 	// Atomic: the first statement that fails undoes those before it and keeps the others from running. Else each stands for itself.
 	Atomic bool
-	// Limits hold for each statement's rows and bytes; Timeout for the statements together.
+	// Limits hold for the statements together: their time, and the rows and bytes that the outcomes hold. The statement that passes them fails, with
+	// CodeTooManyRows or CodeTooManyBytes, and is undone, with the batch if that is Atomic; what fails is not counted. A cluster undoes nothing for a
+	// limit: see the error's message.
 	Limits Limits
 	// Wait is how long the batch may stand in the queue before its first statement runs; 0: as the database's configuration says.
 	Wait time.Duration
@@ -70,6 +74,9 @@ type Info struct {
 	Parameters []string // by number from 1, each without its ':', '@' or '$'; "" for a '?'
 	Columns    []Column
 	Tables     []string // that it reads or writes, in the order of their names
+	// Volatile: the statement calls what depends on more than the content: the clock, chance, what was written before. It may be set of one
+	// that does not.
+	Volatile bool
 }
 
 // Rows is a result that is read row by row. It holds a connection, and a reader's snapshot of the database, until Close: close it soon. It may

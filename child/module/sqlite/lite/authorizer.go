@@ -23,12 +23,19 @@ func authorize(_ *libc.TLS, number uintptr, action int32, first, second, _, _ ui
 		return lib.SQLITE_OK
 	}
 	a := asked{action: action, first: libc.GoString(first), second: libc.GoString(second)}
+	c.asksLast = c.asksLast || action == lib.SQLITE_FUNCTION && lower(a.second) == "last_insert_rowid"
+	if action == lib.SQLITE_FUNCTION && c.policy != nil {
+		name := lower(a.second)
+		c.costly = c.costly || costlyFunctions[name] && !c.policy.Functions[name]
+	}
 	c.note(&a)
 	if c.policy == nil || c.allows(c.policy, &a) {
 		return lib.SQLITE_OK
 	}
 	if c.refused == "" {
-		c.refused = a.String()
+		if c.refused = a.String(); action == lib.SQLITE_UPDATE && c.replaces {
+			c.refused += " by replacing rows, which are deleted"
+		}
 	}
 	return lib.SQLITE_DENY
 }
@@ -74,12 +81,14 @@ func (c *Conn) denial() *engine.Error {
 	return engine.Errorf(engine.CodeDenied, "%s may not %s", who, c.refused)
 }
 
-// note gathers the tables for Inspect.
+// note gathers the tables for Inspect, and whether the statement is volatile.
 func (c *Conn) note(a *asked) {
 	if c.tables == nil {
 		return
 	}
 	switch a.action {
+	case lib.SQLITE_FUNCTION:
+		c.volatile = c.volatile || !steadyFunctions[lower(a.second)]
 	case lib.SQLITE_READ, lib.SQLITE_INSERT, lib.SQLITE_UPDATE, lib.SQLITE_DELETE:
 		c.tables[a.first] = true
 	}
@@ -117,21 +126,25 @@ func (c *Conn) allows(p *engine.Policy, a *asked) bool {
 	return false
 }
 
-// reads reports whether a role may read a column; "": the table is used, and none of its columns.
+// reads reports whether a role may read a column; "": the table is used, and none of its columns. A virtual table is granted whole or not at all:
+// what it is asked by, as in docs('body:word'), is a column that SQLite does not ask about, and the statements that it reads its shadows by stay
+// compiled for the next role.
 func (c *Conn) reads(p *engine.Policy, table, column string) bool {
 	if computingTables[table] {
 		return true
 	}
 	if columns, ok := grant(p.Read, table); ok {
-		return column == "" || columns == nil || columns[column]
+		return columns == nil || !c.shadows.virtual[table] && (column == "" || columns[column])
 	}
 	return c.shadowGranted(p.Read, table) || c.shadowGranted(p.Write, table)
 }
 
-// writes reports whether a role may change a column, or add and remove rows: that is to write all columns.
+// writes reports whether a role may change a column, or add and remove rows: that is to write all columns. An UPDATE that replaces rows removes
+// those in its way, unasked. A column that is itself declared UNIQUE ON CONFLICT REPLACE does so too, and does not show here: who may change it
+// may displace rows by it, as the schema says.
 func (c *Conn) writes(p *engine.Policy, action int32, table, column string) bool {
 	if columns, ok := grant(p.Write, table); ok {
-		return columns == nil || (action == lib.SQLITE_UPDATE && columns[column])
+		return columns == nil || !c.shadows.virtual[table] && action == lib.SQLITE_UPDATE && columns[column] && !c.replaces
 	}
 	return c.shadowGranted(p.Write, table)
 }
@@ -146,6 +159,16 @@ func grant(tables map[string]engine.Columns, table string) (engine.Columns, bool
 		columns, ok = tables["*"]
 	}
 	return columns, ok
+}
+
+// limitsColumns reports whether a table is granted by columns.
+func limitsColumns(tables map[string]engine.Columns) bool {
+	for _, columns := range tables {
+		if columns != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // tableName returns the name that a table is granted by: the schema has four.
@@ -187,24 +210,29 @@ var outsideFunctions = set(`load_extension readfile writefile edit fts3_tokenize
 	sqlite_compileoption_used sqlite_source_id sqlite_version sqlite_log sqlite_offset lsmode fsdir zipfile sha3_query shell_add_schema
 	shell_putsnl eval rtreecheck geopoly_debug icu_load_collation rbu_tmp_insert`)
 
-// computingFunctions do nothing but compute, from their arguments, the clock, chance, and what the statement's own row is.
-var computingFunctions = set(`-> ->> abs acos acosh asin asinh atan atan2 atanh avg bm25 ceil ceiling changes char coalesce concat
-	concat_ws cos cosh count cume_dist current_date current_time current_timestamp date datetime degrees dense_rank exp first_value floor
-	format geopoly_area geopoly_bbox geopoly_blob geopoly_ccw geopoly_contains_point geopoly_group_bbox geopoly_json geopoly_overlap
-	geopoly_regular geopoly_svg geopoly_within geopoly_xform glob group_concat hex highlight if ifnull iif instr json json_array
-	json_array_insert json_array_length json_error_position json_extract json_group_array json_group_object json_insert json_object
-	json_patch json_pretty json_quote json_remove json_replace json_set json_type json_valid jsonb jsonb_array jsonb_array_insert
-	jsonb_extract jsonb_group_array jsonb_group_object jsonb_insert jsonb_object jsonb_patch jsonb_remove jsonb_replace jsonb_set
-	julianday lag last_insert_rowid last_value lead length like likelihood likely ln log log10 log2 lower ltrim match max median min mod
-	nth_value ntile nullif octet_length percent_rank percentile percentile_cont percentile_disc pi pow power printf quote radians random
-	randomblob rank replace round row_number rtrim sign sin sinh snippet soundex sqrt strftime string_agg substr substring subtype sum
-	tan tanh time timediff total trim trunc typeof unhex unicode unistr unistr_quote unixepoch unlikely upper zeroblob`)
+// steadyFunctions do nothing but compute, from their arguments and the content: an answer that they made stays good until somebody writes. What is
+// in no list is not known to be so: a function that is new in SQLite is volatile until it is put here.
+var steadyFunctions = set(`-> ->> abs acos acosh asin asinh atan atan2 atanh avg bm25 ceil ceiling char coalesce concat concat_ws cos cosh
+	count cume_dist degrees dense_rank exp first_value floor format geopoly_area geopoly_bbox geopoly_blob geopoly_ccw
+	geopoly_contains_point geopoly_group_bbox geopoly_json geopoly_overlap geopoly_regular geopoly_svg geopoly_within geopoly_xform glob
+	group_concat hex highlight if ifnull iif instr json json_array json_array_insert json_array_length json_error_position json_extract
+	json_group_array json_group_object json_insert json_object json_patch json_pretty json_quote json_remove json_replace json_set
+	json_type json_valid jsonb jsonb_array jsonb_array_insert jsonb_extract jsonb_group_array jsonb_group_object jsonb_insert jsonb_object
+	jsonb_patch jsonb_remove jsonb_replace jsonb_set lag last_value lead length like likelihood likely ln log log10 log2 lower ltrim match
+	max median min mod nth_value ntile nullif octet_length percent_rank percentile percentile_cont percentile_disc pi pow power printf
+	quote radians rank replace round row_number rtrim sign sin sinh snippet soundex sqrt string_agg substr substring subtype sum tan tanh
+	total trim trunc typeof unhex unicode unistr unistr_quote unlikely upper zeroblob`)
+
+// volatileFunctions compute from the clock, from chance, or from what the connection has done too. CURRENT_TIME and its like are calls of functions
+// to the authorizer. The times are volatile whatever their arguments, for it is not told those: 'now' is one, and so is no argument at all.
+var volatileFunctions = set(`changes current_date current_time current_timestamp date datetime julianday last_insert_rowid random
+	randomblob strftime time timediff unixepoch`)
 
 func calls(p *engine.Policy, function string) bool {
 	if outsideFunctions[function] {
 		return false
 	}
-	return p.Vetted || computingFunctions[function] || p.Functions[function] || p.Functions["*"]
+	return p.Vetted || steadyFunctions[function] || volatileFunctions[function] || p.Functions[function] || p.Functions["*"]
 }
 
 func set(words string) map[string]bool {

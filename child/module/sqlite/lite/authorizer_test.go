@@ -425,6 +425,75 @@ func FuzzRole(f *testing.F) {
 	})
 }
 
+// Who may change a column, and not delete rows, deletes none by replacing them.
+func TestReplacingRows(t *testing.T) {
+	_, c := newFile(t, "CREATE TABLE whole(x PRIMARY KEY, y)", "CREATE TABLE part(id INTEGER PRIMARY KEY, u UNIQUE, v)",
+		"CREATE TABLE fires(x, y)", "CREATE TRIGGER tr AFTER INSERT ON fires BEGIN UPDATE part SET u = new.y WHERE id = new.x; END",
+		"INSERT INTO part VALUES (1, 1, 1), (2, 2, 2)", "INSERT INTO whole VALUES (1, 1), (2, 2)")
+	role := &engine.Policy{Name: "role", Read: map[string]engine.Columns{"*": nil},
+		Write: map[string]engine.Columns{"whole": nil, "fires": nil, "part": {"u": true}}}
+	for code, list := range map[engine.Code]string{"": `
+		UPDATE part SET u = 3 WHERE id = 1
+		UPDATE OR IGNORE part SET u = 2 WHERE id = 1
+		UPDATE part SET u = 4 WHERE id = 1 OR replace(u, 1, 2) = 7
+		UPDATE OR REPLACE whole SET x = 2 WHERE x = 1
+		INSERT OR REPLACE INTO whole VALUES (1, 1)
+		REPLACE INTO whole VALUES (1, 1)
+		INSERT INTO fires VALUES (1, 5)`, engine.CodeDenied: `
+		UPDATE OR REPLACE part SET u = 2 WHERE id = 1
+		update/**/or -- x
+		WITH c AS (SELECT 2 AS n) UPDATE OR REPLACE part SET u = (SELECT n FROM c) WHERE id = 1
+		INSERT OR REPLACE INTO part VALUES (1, 2, 3)
+		INSERT OR REPLACE INTO fires VALUES (1, 2)
+		REPLACE INTO fires VALUES (1, 2)
+		WITH c AS (SELECT 1) REPLACE INTO fires VALUES (1, 2)
+		EXPLAIN UPDATE OR REPLACE part SET u = 2`} {
+		for _, sql := range lines(list) {
+			if sql == "update/**/or -- x" {
+				sql += "\nreplace part SET u = 2"
+			}
+			checkCode(t, c, role, sql, code)
+			checkCode(t, c, vetted, sql, "")
+		}
+	}
+	// A kept statement is compiled anew in its first step, and asked about then.
+	execAll(t, c, "CREATE TABLE later(x PRIMARY KEY)")
+	kept := &engine.Statement{SQL: "INSERT OR REPLACE INTO later VALUES (1)", Kept: true}
+	later := &engine.Policy{Name: "later", Read: role.Read, Write: map[string]engine.Columns{"later": nil, "part": {"u": true}}}
+	if _, err := allOf(c, later, engine.Limits{}, kept); err != nil {
+		t.Fatal(err)
+	}
+	execAll(t, c, "CREATE TRIGGER trl AFTER INSERT ON later BEGIN UPDATE part SET u = 2 WHERE id = 1; END")
+	if _, err := allOf(c, role, engine.Limits{}, &engine.Statement{SQL: "SELECT 1"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := allOf(c, later, engine.Limits{}, kept); codeOf(t, err) != engine.CodeDenied {
+		t.Error("a kept statement replaces rows by a trigger that came later:", err)
+	}
+	if rows, err := all(c, nil, engine.Limits{}, "SELECT count(*) FROM part"); err != nil || rows[0][0].Int != 2 {
+		t.Error(rows, err)
+	}
+	// A column may be declared to displace rows: then it does.
+	execAll(t, c, "CREATE TABLE declared(id INTEGER PRIMARY KEY, u UNIQUE ON CONFLICT REPLACE)", "INSERT INTO declared VALUES (1, 1), (2, 2)")
+	displaces := &engine.Policy{Name: "displaces", Read: role.Read, Write: map[string]engine.Columns{"declared": {"u": true}}}
+	checkCode(t, c, displaces, "UPDATE OR REPLACE declared SET u = 2 WHERE id = 1", engine.CodeDenied)
+	checkCode(t, c, displaces, "DELETE FROM declared", engine.CodeDenied)
+	checkCode(t, c, displaces, "UPDATE declared SET u = 2 WHERE id = 1", "")
+}
+
+func TestReplacesRows(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"UPDATE OR REPLACE t": true, "insert Or replace into t": true, "REPLACE INTO t": true, "WITH a AS (SELECT 1) REPLACE INTO t": true,
+		"update/**/or--\nreplace": true, "update \xef\xbb\xbfor replace": true, "?1update or replace": true, "explain update or replace": true,
+		"UPDATE OR IGNORE t": false, "update 'or' replace": false, "a or replace(b)": false, "update or \"replace\"": false, "replace(a) into": false,
+		"-- update or replace": false, "update;or replace": false, "updated or replace": false, "$update or replace": false, "or replace": false, "": false,
+	} {
+		if got := replacesRows(sql); got != want {
+			t.Errorf("%s: %t", sql, got)
+		}
+	}
+}
+
 // A word that SQLite takes for a keyword is never taken for a part of something else.
 func TestJoinsByName(t *testing.T) {
 	for sql, want := range map[string]bool{

@@ -107,11 +107,14 @@ func (c *Conn) fileFailure(rc int32, cause error) *engine.Error {
 		if rc == lib.SQLITE_READONLY_DBMOVED {
 			return withCause(engine.CodeUnavailable, "the database has been replaced", cause)
 		}
-		return withCause(engine.CodeReadOnlyDatabase, "the database cannot be written", cause)
+		return withCause(engine.CodeReadOnlyDatabase, "the database cannot be written",
+			fmt.Errorf("%w; let the server's user write the file and its directory, where -wal, -shm and -turnstile stand", cause))
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_FORMAT:
 		return withCause(engine.CodeCorrupt, "the database is damaged, or no database", cause)
 	case lib.SQLITE_SCHEMA:
 		return withCause(engine.CodeUnavailable, "the database's schema is being changed", cause)
+	case lib.SQLITE_NOMEM:
+		return withCause(engine.CodeUnavailable, "the server has no memory for this statement", cause)
 	case lib.SQLITE_AUTH, lib.SQLITE_PERM:
 		return withCause(engine.CodeDenied, "that is not allowed", cause)
 	}

@@ -201,7 +201,7 @@ func TestIndexThatIsReplaced(t *testing.T) {
 	if err := os.Remove(path + "-shm"); err != nil {
 		t.Fatal(err)
 	}
-	c = openTest(t, Options{Path: path})
+	openTest(t, Options{Path: path})
 	if err := index.Map(); !errors.Is(err, ErrIndexReplaced) {
 		t.Fatal(err)
 	}

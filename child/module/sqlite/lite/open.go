@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"modernc.org/libc"
@@ -63,6 +64,7 @@ func Open(o Options) (*Conn, error) {
 		return nil, err
 	}
 	o.ReadOnly = o.ReadOnly || o.Immutable
+	boundMemory()
 	c := &Conn{tls: libc.NewTLS(), path: o.Path, readOnly: o.ReadOnly}
 	c.rows.conn = c
 	if err := c.open(&o); err != nil {
@@ -71,6 +73,19 @@ func Open(o Options) (*Conn, error) {
 	}
 	return c, nil
 }
+
+// maxHeap bounds the memory of all connections of the process, in bytes: a sort of what a recursion makes would take any. What passes it fails.
+const maxHeap = 1 << 30
+
+// boundMemory sets the bound, before the first connection: SQLite counts its memory only if it is told so when it begins.
+var boundMemory = sync.OnceFunc(func() {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	args := libc.NewVaList(int32(1))
+	defer libc.Xfree(tls, args)
+	lib.Xsqlite3_config(tls, lib.SQLITE_CONFIG_MEMSTATUS, args) // if SQLite has begun already, there is no bound
+	lib.Xsqlite3_hard_heap_limit64(tls, maxHeap)
+})
 
 func (o *Options) check() error {
 	if o.Path == Memory {
@@ -159,13 +174,28 @@ func (c *Conn) configure(o *Options) error {
 	return nil
 }
 
+// makeWAL gives the file a WAL. Two connections that want it at the same time wait for each other, so that SQLite tells one of them at once that
+// the file is locked, however long it would wait for other locks: that one tries again, and may find it done.
+func (c *Conn) makeWAL(until time.Time) (mode string, err error) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		mode, err = c.text("PRAGMA journal_mode = wal")
+		if err == nil || ErrorOf(err).Code != engine.CodeBusy || time.Now().After(until) {
+			return mode, err
+		}
+		time.Sleep(pause)
+	}
+}
+
+func (o *Options) wait() time.Duration {
+	if o.Wait == 0 {
+		return 5 * time.Second
+	}
+	return o.Wait
+}
+
 // prepareFile reads the file for the first time, which recovers it if its last writer has died, and gives it a WAL.
 func (c *Conn) prepareFile(o *Options) error {
-	wait := o.Wait
-	if wait == 0 {
-		wait = 5 * time.Second
-	}
-	lib.Xsqlite3_busy_timeout(c.tls, c.db, int32(wait/time.Millisecond))
+	lib.Xsqlite3_busy_timeout(c.tls, c.db, int32(o.wait()/time.Millisecond))
 	cache := o.CacheBytes
 	if cache == 0 {
 		cache = 2 << 20
@@ -214,7 +244,7 @@ func (c *Conn) journal(o *Options) error {
 	if c.wal = mode == "wal"; c.wal || fixed || o.Immutable || o.KeepJournal {
 		return c.once("SELECT count(*) FROM sqlite_schema") // the first reading maps the WAL index
 	}
-	if mode, err = c.text("PRAGMA journal_mode = wal"); err != nil {
+	if mode, err = c.makeWAL(time.Now().Add(o.wait())); err != nil {
 		return err
 	}
 	if c.wal = mode == "wal"; !c.wal {

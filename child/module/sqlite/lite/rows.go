@@ -58,6 +58,14 @@ func (r *Rows) ReadOnly() bool { return r.reads }
 
 // Next implements engine.Rows.
 func (r *Rows) Next() bool {
+	if !r.advance() {
+		return false
+	}
+	return r.limits.MaxBytes <= 0 || r.charge(r.size())
+}
+
+// advance is Next without the bound on bytes.
+func (r *Rows) advance() bool {
 	if r.st == nil || r.err != nil {
 		return false
 	}
@@ -75,11 +83,66 @@ func (r *Rows) Next() bool {
 	if r.limits.MaxRows > 0 && r.count > r.limits.MaxRows {
 		return r.fail(engine.Errorf(engine.CodeTooManyRows, "the result has more than %d rows", r.limits.MaxRows))
 	}
-	if r.limits.MaxBytes > 0 {
-		if r.bytes += r.size(); r.bytes > r.limits.MaxBytes {
-			return r.fail(engine.Errorf(engine.CodeTooManyBytes, "the result has more than %d bytes", r.limits.MaxBytes))
-		}
+	return true
+}
+
+// charge counts the bytes of a row, or of a part of it.
+func (r *Rows) charge(n int64) bool {
+	if r.bytes += n; r.limits.MaxBytes > 0 && r.bytes > r.limits.MaxBytes {
+		return r.fail(engine.Errorf(engine.CodeTooManyBytes, "the result has more than %d bytes", r.limits.MaxBytes))
 	}
+	return true
+}
+
+// A Row is a copy of a row, whose memory is used for one row after the other. The zero Row is empty.
+type Row struct {
+	Values []engine.Value // whose Bytes are the Row's
+	bytes  []byte
+}
+
+// Size returns how many bytes of memory are kept for texts and blobs.
+func (row *Row) Size() int { return cap(row.bytes) }
+
+// NextInto is Next, and copies the row that it goes to. row has no values when there is none.
+func (r *Rows) NextInto(row *Row) bool {
+	row.Values = row.Values[:0]
+	if !r.advance() {
+		return false
+	}
+	tls, stmt := r.conn.tls, r.st.stmt
+	b := row.bytes[:0]
+	for i := range int32(len(r.columns)) {
+		size, v := int64(8), engine.Value{}
+		switch lib.Xsqlite3_column_type(tls, stmt, i) {
+		case lib.SQLITE_INTEGER:
+			v.Kind, v.Int = engine.Integer, lib.Xsqlite3_column_int64(tls, stmt, i)
+		case lib.SQLITE_FLOAT:
+			v.Kind, v.Real = engine.Real, lib.Xsqlite3_column_double(tls, stmt, i)
+		case lib.SQLITE_TEXT: // the text before its length, as in Value
+			v.Kind = engine.Text
+			p := lib.Xsqlite3_column_text(tls, stmt, i)
+			v.Bytes = bytesAt(p, int(lib.Xsqlite3_column_bytes(tls, stmt, i)))
+			size = int64(len(v.Bytes))
+		case lib.SQLITE_BLOB:
+			v.Kind = engine.Blob
+			p := lib.Xsqlite3_column_blob(tls, stmt, i)
+			v.Bytes = bytesAt(p, int(lib.Xsqlite3_column_bytes(tls, stmt, i)))
+			size = int64(len(v.Bytes))
+		default:
+			size = 1
+		}
+		if !r.charge(size) {
+			row.Values = row.Values[:0]
+			return false
+		}
+		if len(v.Bytes) > 0 {
+			start := len(b)
+			b = append(b, v.Bytes...) // what stands in the old memory stays whole if it moves
+			v.Bytes = b[start:len(b):len(b)]
+		}
+		row.Values = append(row.Values, v)
+	}
+	row.bytes = b
 	return true
 }
 

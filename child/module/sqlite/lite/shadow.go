@@ -15,6 +15,7 @@ import (
 type shadows struct {
 	version string            // of the schema that owners is of; "": not read
 	owners  map[string]string // shadow -> virtual table, both in lower case
+	virtual map[string]bool   // the virtual tables
 }
 
 // refreshShadows reads them again if the schema has changed. It is called before a statement of a role.
@@ -55,7 +56,7 @@ func (c *Conn) refreshShadows() error {
 			owners[name] = name[:i]
 		}
 	}
-	c.shadows = shadows{version, owners}
+	c.shadows = shadows{version, owners, virtual}
 	return nil
 }
 

@@ -20,6 +20,10 @@ type statement struct {
 	columns  []engine.Column
 	compiled int32 // how often SQLite has compiled it anew, when columns was made
 
+	replaces bool // rows, which the authorizer is not asked about: see replacesRows
+	costly   bool // it calls one of costlyFunctions
+	asksLast bool // it, or a trigger of it, may call last_insert_rowid()
+
 	kept, running bool
 	older, newer  *statement // in the cache
 }
@@ -40,7 +44,10 @@ func (c *Conn) take(p *engine.Policy, sql string, keep bool) (*statement, error)
 	c.use(p)
 	if keep {
 		if s := c.kept.find(statementKey{p, sql}); s != nil && !s.running {
-			s.running = true
+			if s.running = true; p != nil {
+				c.replaces, c.costly = s.replaces, s.costly
+				c.narrow()
+			}
 			return s, nil
 		}
 	}
@@ -79,6 +86,12 @@ func (c *Conn) compile(p *engine.Policy, sql string, keep bool) (*statement, err
 		return nil, ErrorOf(err)
 	}
 	defer libc.Xfree(c.tls, text)
+	if p != nil { // the server's own are not asked about, and may run between the steps of another's
+		c.costly = false
+		c.narrow()
+		c.replaces = !p.Vetted && limitsColumns(p.Write) && replacesRows(sql)
+	}
+	c.asksLast = p == nil
 	var flags uint32
 	if keep {
 		flags = lib.SQLITE_PREPARE_PERSISTENT
@@ -86,7 +99,8 @@ func (c *Conn) compile(p *engine.Policy, sql string, keep bool) (*statement, err
 	if rc := lib.Xsqlite3_prepare_v3(c.tls, c.db, text, int32(len(sql)), flags, c.out, c.out+8); rc != lib.SQLITE_OK {
 		return nil, c.failure(rc)
 	}
-	s := &statement{key: statementKey{p, sql}, stmt: c.outPointer(0)}
+	s := &statement{key: statementKey{p, sql}, stmt: c.outPointer(0), replaces: p != nil && c.replaces, costly: p != nil && c.costly,
+		asksLast: c.asksLast}
 	if s.stmt == 0 {
 		return nil, engine.Errorf(engine.CodeSQL, "there is no statement")
 	}
@@ -96,6 +110,7 @@ func (c *Conn) compile(p *engine.Policy, sql string, keep bool) (*statement, err
 		e.Offset = len(sql) - len(rest)
 		return nil, e
 	}
+	c.narrow() // whether it is costly is known by now
 	s.readOnly = lib.Xsqlite3_stmt_readonly(c.tls, s.stmt) != 0
 	s.names = make([]string, lib.Xsqlite3_bind_parameter_count(c.tls, s.stmt))
 	s.bound = make([]bool, len(s.names))

@@ -22,6 +22,27 @@ func joinsByName(sql string) bool {
 	return false
 }
 
+// replacesRows reports whether sql has the keywords UPDATE OR REPLACE, INSERT OR REPLACE or REPLACE INTO, which delete the rows that are in the
+// way of a unique column, also in the UPDATEs of the triggers that they fire (https://www.sqlite.org/lang_createtrigger.html: the outer
+// statement's policy holds). SQLite does not ask the authorizer whether those rows may be deleted.
+func replacesRows(sql string) bool {
+	var before, last string // the two words in front
+	for i := 0; i < len(sql); {
+		next := tokenEnd(sql, i)
+		token := sql[i:next]
+		i = next
+		if skipSpace(token) == "" && token != ";" { // space or a comment
+			continue
+		}
+		switch token = lower(token); {
+		case token == "into" && last == "replace", token == "replace" && last == "or" && (before == "update" || before == "insert"):
+			return true
+		}
+		before, last = last, token
+	}
+	return false
+}
+
 // tokenEnd returns where the token that begins at i ends, as SQLite's tokenizer has it (sqlite3GetToken), for all tokens that can hide a word. What
 // is not closed, and is no token to SQLite, ends with sql.
 func tokenEnd(sql string, i int) int {
@@ -37,6 +58,12 @@ func tokenEnd(sql string, i int) int {
 		return i + n
 	case c == '$' || c == '@' || c == ':' || c == '#':
 		return i + variableEnd(rest)
+	case c == '?': // ?1natural is a parameter and a keyword
+		n := 1
+		for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
+			n++
+		}
+		return i + n
 	case c == '\'' || c == '"' || c == '`':
 		for n := 1; n < len(rest); n++ {
 			if rest[n] != c {

@@ -8,6 +8,8 @@
 // Readers are connections that cannot write. The writer (writer.go) is one connection, whose transactions carry what several requests write.
 // The tag of a content is made from the WAL index (tag.go), without asking SQLite.
 //
-// Each File looks once a second whether its path still names the file that it has open. If not, it changes over: rows that are open end with
-// the old file.
+// A query's time ends its rows whoever has them: one timer for all readers of a file gives their connections back.
+//
+// Each File looks once a second whether its path still names the file that it has open. If not, it changes over, in a goroutine of its own:
+// rows that are open end with the old file.
 package local

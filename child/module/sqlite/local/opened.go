@@ -1,12 +1,16 @@
 package local
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,8 +18,14 @@ import (
 	"github.com/tined/tined/child/module/sqlite/lite"
 )
 
-// openTries bounds how often a file is opened again that others replace, or whose WAL index they remove, meanwhile.
-const openTries = 5
+const (
+	// openTries bounds how often a file is opened again that others replace, or whose WAL index they remove, meanwhile.
+	openTries = 5
+	// openWait is how long somebody waits for a file that is being opened, or closed by its last user: another process may stand in the turnstile.
+	openWait = 5 * time.Second
+	// openRetry is when a client should ask again that has waited so long.
+	openRetry = time.Second
+)
 
 // errMoved says that the path names another file than it did a moment ago.
 var errMoved = errors.New("the file has been replaced while it was opened")
@@ -41,11 +51,14 @@ var registry = struct {
 type opened struct {
 	path    string // without symbolic links: -wal and -shm stand beside it
 	id      identity
-	options *Options
+	options atomic.Pointer[Options] // of the user that was opened last
 	refs    atomic.Int64
 	ready   chan struct{} // closed when it is open, or err says why not
 	gone    chan struct{} // closed when it is closed
 	err     error
+
+	usersMu sync.Mutex
+	users   []*File // that have a share
 
 	index   *lite.Index // nil: the file has no WAL
 	blank   *blankState // nil: the index was not blank
@@ -62,11 +75,12 @@ type opened struct {
 	claims   []func()
 }
 
-// acquire returns a share of the file that the path names.
-func acquire(o *Options) (*opened, error) {
+// acquire returns a share of the file that the path names by now, whose options become those of its newest user. When ctx ends, the file is opened
+// nevertheless, and closed again if nobody else wants it: a lock that is waited for cannot be given up.
+func acquire(ctx context.Context, user *File) (*opened, error) {
 	err := errMoved
 	for range openTries {
-		path, id, e := locate(o.Path)
+		path, id, e := locate(user.options.Path)
 		if e != nil {
 			return nil, e
 		}
@@ -74,12 +88,13 @@ func acquire(o *Options) (*opened, error) {
 		f := registry.files[id]
 		switch {
 		case f == nil:
-			f = &opened{path: path, id: id, options: o, ready: make(chan struct{}), gone: make(chan struct{})}
+			f = &opened{path: path, id: id, ready: make(chan struct{}), gone: make(chan struct{})}
 			f.refs.Store(1)
+			f.options.Store(&user.options)
 			registry.files[id] = f
 			before, known := registry.last[path]
 			registry.mu.Unlock()
-			f.begin(known && (before.database != id || before.born != born(path)), before)
+			go f.begin(known && (before.database != id || before.born != born(path)), before)
 		case f.path != path:
 			registry.mu.Unlock()
 			e := engine.Errorf(engine.CodeUnavailable, "the database is open under another name")
@@ -87,11 +102,20 @@ func acquire(o *Options) (*opened, error) {
 			return nil, e
 		case f.share():
 			registry.mu.Unlock()
-			<-f.ready
 		default: // it is being closed: its descriptors must be, before there are new locks
 			registry.mu.Unlock()
-			<-f.gone
-			continue
+			select {
+			case <-f.gone:
+				continue
+			case <-ctx.Done():
+				return nil, notYet(fmt.Errorf("open %s: it is being closed, which waits for a transaction or the disk", path))
+			}
+		}
+		select {
+		case <-f.ready:
+		case <-ctx.Done():
+			go f.abandon()
+			return nil, notYet(fmt.Errorf("open %s: a process that writes, or is stopped, stands in %s-turnstile", path, path))
 		}
 		if err = f.err; err == nil {
 			if err = f.current(); err != nil {
@@ -99,6 +123,7 @@ func acquire(o *Options) (*opened, error) {
 				return nil, err
 			}
 			f.revive()
+			f.adopt(user)
 			return f, nil
 		}
 		if !errors.Is(err, errMoved) && !errors.Is(err, lite.ErrIndexReplaced) {
@@ -106,9 +131,57 @@ func acquire(o *Options) (*opened, error) {
 		}
 	}
 	e := engine.Errorf(engine.CodeUnavailable, "the database cannot be opened")
-	e.Err = fmt.Errorf("open %s, %d times: %w", o.Path, openTries, err)
+	e.Err = fmt.Errorf("open %s, %d times: %w", user.options.Path, openTries, err)
 	return nil, e
 }
+
+// notYet is for who has waited long enough for a file.
+func notYet(cause error) *engine.Error {
+	e := engine.Errorf(engine.CodeUnavailable, "the database is being opened")
+	e.RetryAfter, e.Err = openRetry, cause
+	return e
+}
+
+// abandon gives a share back that came too late.
+func (f *opened) abandon() {
+	<-f.ready
+	if f.err == nil {
+		f.release()
+	}
+}
+
+// adopt makes user one of f's, and the options of the newest user those of f: a reload opens anew what the generation before it has open still.
+// What connections have in memory already, they keep.
+func (f *opened) adopt(user *File) {
+	f.usersMu.Lock()
+	defer f.usersMu.Unlock()
+	f.users = append(f.users, user)
+	f.applyLocked()
+}
+
+// leave ends a use. If user was the newest, as one of a generation that is refused after all, the options are again those of the one before.
+func (f *opened) leave(user *File) {
+	f.usersMu.Lock()
+	defer f.usersMu.Unlock()
+	if i := slices.Index(f.users, user); i >= 0 {
+		f.users = slices.Delete(f.users, i, i+1)
+	}
+	if len(f.users) > 0 {
+		f.applyLocked()
+	}
+}
+
+func (f *opened) applyLocked() {
+	newest := slices.MaxFunc(f.users, func(a, b *File) int { return cmp.Compare(a.number, b.number) })
+	if f.options.Swap(&newest.options) == &newest.options {
+		return
+	}
+	f.readers.resize(newest.options.Readers)
+	f.writing().adopt(&newest.options)
+}
+
+// log tells the operator.
+func (f *opened) log(message string, err error) { f.options.Load().Log(message, err) }
 
 // locate returns the path without symbolic links and what is there.
 func locate(path string) (string, identity, error) {
@@ -250,26 +323,37 @@ func (f *opened) open() (err error) {
 	if wal, e := identityOf(f.path + "-wal"); e == nil {
 		f.claim(wal)
 	}
-	f.readers.most = f.options.Readers
+	f.readers.most, f.readers.log = f.options.Load().Readers, f.log
+	f.readers.connect = func() (*lite.Conn, error) { return f.connect(true) }
 	f.writer = f.newWriter()
 	return nil
 }
 
 func (f *opened) newWriter() *writer {
-	return newWriter(fileWriter(f.path, func() (*lite.Conn, error) { return f.connect(false) }, f.options))
+	o := fileWriter(f.path, func() (*lite.Conn, error) { return f.connect(false) }, f.options.Load())
+	o.log = f.log
+	return newWriter(o)
 }
 
-func (f *opened) claim(id identity) { f.claims = append(f.claims, f.options.Claim(id.dev, id.ino)) }
+func (f *opened) claim(id identity) {
+	f.claims = append(f.claims, f.options.Load().Claim(id.dev, id.ino))
+}
 
 // connect opens a further connection to the file, and to no other one.
 func (f *opened) connect(readOnly bool) (*lite.Conn, error) {
-	c, err := lite.Open(lite.Options{Path: f.path, ReadOnly: readOnly, CacheBytes: f.options.CacheBytes})
+	// SQLite would take the log for that of a file that has another's place by now, and write it into that.
+	if id, err := identityOf(f.path); err == nil && id != f.id {
+		e := engine.Errorf(engine.CodeUnavailable, "the database has been replaced")
+		e.Err = fmt.Errorf("open %s: %w", f.path, errMoved)
+		return nil, e
+	}
+	c, err := lite.Open(lite.Options{Path: f.path, ReadOnly: readOnly, CacheBytes: f.options.Load().CacheBytes})
 	if err != nil {
 		return nil, err
 	}
 	if err := f.current(); err != nil {
 		if e := c.Close(); e != nil {
-			f.options.Log("closing a database", e)
+			f.log("closing a database", e)
 		}
 		return nil, err
 	}
@@ -331,15 +415,15 @@ func (f *opened) close() {
 	if f.writer != nil {
 		f.writer.close()
 	}
-	f.readers.close(f.options)
+	f.readers.close()
 	if f.anchor != nil {
 		if err := f.anchor.Close(); err != nil {
-			f.options.Log("closing a database", err)
+			f.log("closing a database", err)
 		}
 	}
 	if f.index != nil {
 		if err := f.index.Close(); err != nil {
-			f.options.Log("closing a database", err)
+			f.log("closing a database", err)
 		}
 	}
 	for _, release := range f.claims {

@@ -54,9 +54,8 @@ func (e *entry) note() {
 // A queue is a bounded line of entries, first in, first out, which askers leave by themselves when their time is over. It also knows whether the
 // writer's goroutine exists, since both questions have to be answered at once: an entry that comes while it ends would wait for ever.
 type queue struct {
-	capacity int
-
 	mu          sync.Mutex
+	capacity    int
 	idle        sync.Cond // inside has become false; its lock is mu
 	first, last *entry
 	length      int
@@ -96,6 +95,13 @@ func (q *queue) enter(e *entry) admission {
 	}
 	q.served = true
 	return admittedFirst
+}
+
+// resize changes how many may wait. Those that do already stay.
+func (q *queue) resize(capacity int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.capacity = capacity
 }
 
 // leave takes e out, if it waits still.

@@ -1,10 +1,12 @@
 package local
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/tined/tined/child/module/sqlite/engine"
 	"github.com/tined/tined/child/module/sqlite/lite"
 )
 
@@ -70,7 +72,7 @@ func TestIdleSnapshotEnds(t *testing.T) {
 		r.since -= snapshotMost
 	}
 	o.readers.mu.Unlock()
-	o.readers.rest()
+	o.readers.look()
 	o.readers.mu.Lock()
 	for _, r := range o.readers.idle {
 		if r.begun || r.conn.InTransaction() {
@@ -88,5 +90,47 @@ func TestIdleSnapshotEnds(t *testing.T) {
 	defer outside.Close()
 	if _, _, busy, err := outside.Checkpoint("TRUNCATE"); err != nil || busy {
 		t.Errorf("the log cannot be begun anew: %v", err)
+	}
+}
+
+// A hookContext calls hook when SQLite is about to make a statement's first step.
+type hookContext struct {
+	context.Context
+	hook func()
+}
+
+func (c *hookContext) Done() <-chan struct{} {
+	if hook := c.hook; hook != nil {
+		c.hook = nil
+		hook()
+	}
+	return c.Context.Done()
+}
+
+// A transaction that has read nothing from the file yet has no snapshot: a commit that comes before its first reading is seen by that, and the rows
+// must not have the tag of the content before.
+func TestTransactionWithoutSnapshot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	makeDatabase(t, path, "CREATE TABLE t (x)")
+	f := openTest(t, Options{Path: path, Readers: 1})
+	mustExecute(t, f, "INSERT INTO t VALUES (1)")
+	for range 10 { // a transaction may be too old to be used again
+		mustOne(t, f, "SELECT 1")
+		before, known := f.Tag()
+		if !known {
+			t.Fatal("no tag")
+		}
+		ctx := &hookContext{t.Context(), func() { mustExecute(t, f, "INSERT INTO t VALUES (2)") }}
+		rows, err := f.Query(ctx, &engine.Query{Statement: engine.Statement{SQL: "SELECT count(*) FROM t"}, Policy: operator})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows.Next()
+		n := rows.Value(0).Int
+		tag, ok := rows.Tag()
+		rows.Close()
+		if now := mustOne(t, f, "SELECT count(*) FROM t"); ok && tag == before && n == now {
+			t.Fatal("the tag of the content before stands for the one after")
+		}
 	}
 }

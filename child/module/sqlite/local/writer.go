@@ -102,6 +102,7 @@ type writer struct {
 	writerOptions
 	queue *queue
 	pace  atomic.Int64 // nanoseconds that a batch takes, lately
+	wait  atomic.Int64 // nanoseconds that a batch waits, if it does not say so itself: timeout, until other options are adopted
 
 	// The goroutine's, or of whoever closes when there is none inside the queue.
 	conn  connection  // nil: not open
@@ -113,19 +114,34 @@ type writer struct {
 
 // newWriter makes a writer. It opens nothing before the first batch.
 func newWriter(o writerOptions) *writer {
-	if o.capacity <= 0 {
-		o.capacity = defaultQueue
-	}
-	if o.timeout <= 0 {
-		o.timeout = defaultQueueTimeout
-	}
+	o.capacity, o.timeout = queueBounds(o.capacity, o.timeout)
 	if o.together <= 0 {
 		o.together = groupBatches
 	}
 	if o.log == nil {
 		o.log = func(string, error) {}
 	}
-	return &writer{writerOptions: o, queue: newQueue(o.capacity)}
+	w := &writer{writerOptions: o, queue: newQueue(o.capacity)}
+	w.wait.Store(int64(o.timeout))
+	return w
+}
+
+// queueBounds returns how many wait, and how long, with the defaults for what is not set.
+func queueBounds(capacity int, timeout time.Duration) (int, time.Duration) {
+	if capacity <= 0 {
+		capacity = defaultQueue
+	}
+	if timeout <= 0 {
+		timeout = defaultQueueTimeout
+	}
+	return capacity, timeout
+}
+
+// adopt makes other options hold for the batches to come. Those that wait stay.
+func (w *writer) adopt(o *Options) {
+	capacity, timeout := queueBounds(o.Queue, o.QueueTimeout)
+	w.queue.resize(capacity)
+	w.wait.Store(int64(timeout))
 }
 
 // execute runs b, and returns when it is durable, or when it is known that nothing of it is done; see engine.Database. If ctx ends before b has
@@ -157,7 +173,7 @@ func (w *writer) execute(ctx context.Context, b *engine.Batch) ([]engine.Outcome
 func (w *writer) await(e *entry) ([]engine.Outcome, error) {
 	wait := e.batch.Wait
 	if wait <= 0 {
-		wait = w.timeout
+		wait = time.Duration(w.wait.Load())
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

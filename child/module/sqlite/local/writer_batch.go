@@ -1,7 +1,6 @@
 package local
 
 import (
-	"strings"
 	"time"
 
 	"github.com/tined/tined/child/module/sqlite/engine"
@@ -16,6 +15,10 @@ type run struct {
 	*entry
 	conn  connection
 	until time.Time // for the statements together; zero: no end
+
+	// What the outcomes hold, and the bytes of the present statement's rows. One that fails is not counted: its rows are dropped.
+	rows, bytes, size int64
+	last              int64 // what last_insert_rowid() told behind the last statement that was done
 }
 
 // run runs e in the open transaction. false: the transaction has to be undone, through a fault of e; e has its answer, or may run again without the
@@ -48,7 +51,7 @@ func (r *run) atomic() bool {
 			err = r.deferred()
 		}
 		if err == nil {
-			r.outcomes = append(r.outcomes, outcome)
+			r.keep(outcome)
 			continue
 		}
 		r.outcomes = append(r.outcomes, engine.Outcome{Err: err, Elapsed: outcome.Elapsed})
@@ -83,6 +86,7 @@ func (r *run) each() bool {
 			if e := r.conn.Exec("RELEASE batch"); e != nil {
 				return r.lose(i, lite.ErrorOf(e))
 			}
+			r.keep(outcome)
 		case err.Code == engine.CodeCancelled:
 			r.settle(err)
 			// What the statements before it have done has to go too.
@@ -90,15 +94,25 @@ func (r *run) each() bool {
 		case !r.conn.InTransaction() || !r.undo():
 			return r.lose(i, err)
 		default:
-			outcome = engine.Outcome{Err: err, Elapsed: outcome.Elapsed}
+			r.outcomes = append(r.outcomes, engine.Outcome{Err: err, Elapsed: outcome.Elapsed})
 		}
-		r.outcomes = append(r.outcomes, outcome)
 	}
 	return true
 }
 
+// keep adds what a statement has done.
+func (r *run) keep(o engine.Outcome) {
+	r.outcomes = append(r.outcomes, o)
+	r.rows += int64(len(o.Rows))
+	r.bytes += r.size
+	if o.LastInsertID != 0 {
+		r.last = o.LastInsertID
+	}
+}
+
 // undo goes back to the savepoint. false: that was not possible, and the transaction has to go.
 func (r *run) undo() bool {
+	r.conn.SetLastInsertID(r.last) // a row that is not there any more is not the last
 	return r.conn.Exec("ROLLBACK TO batch") == nil && r.conn.Exec("RELEASE batch") == nil
 }
 
@@ -147,16 +161,16 @@ func (r *run) deferred() *engine.Error {
 	return engine.Errorf(engine.CodeConstraintForeignKey, "FOREIGN KEY constraint failed")
 }
 
-// statement runs one, and copies what it gives.
+// statement runs one, and copies what it gives: no more than the limits leave of it behind the statements before.
 func (r *run) statement(s *engine.Statement) (outcome engine.Outcome, err *engine.Error) {
-	limits := r.batch.Limits
+	r.size = 0
+	limits := engine.Limits{Timeout: r.batch.Limits.Timeout}
 	started := time.Now()
 	if !r.until.IsZero() {
 		if limits.Timeout = r.until.Sub(started); limits.Timeout <= 0 {
 			return outcome, engine.Errorf(engine.CodeTimeout, "the statements together took longer than they may")
 		}
 	}
-	before := r.conn.LastInsertID()
 	rows, e := r.conn.Start(r.ctx, r.batch.Policy, s, limits)
 	if e != nil {
 		outcome.Elapsed = time.Since(started)
@@ -164,66 +178,57 @@ func (r *run) statement(s *engine.Statement) (outcome engine.Outcome, err *engin
 	}
 	outcome.Reads = rows.ReadOnly()
 	outcome.Columns = rows.Columns()
-	for rows.Next() {
+	for err == nil && rows.Next() {
 		row := make([]engine.Value, len(outcome.Columns))
 		for i := range row {
-			row[i] = rows.Value(i).Clone()
+			row[i] = rows.Value(i)
+			r.size += sizeOf(row[i])
+		}
+		if err = r.passed(len(outcome.Rows) + 1); err != nil {
+			break
+		}
+		for i := range row {
+			row[i] = row[i].Clone()
 		}
 		outcome.Rows = append(outcome.Rows, row)
 	}
-	e = rows.Err()
+	if e = rows.Err(); e != nil {
+		err = lite.ErrorOf(e)
+	}
 	rows.Close()
 	outcome.Elapsed = time.Since(started)
-	if e != nil {
-		return outcome, lite.ErrorOf(e)
+	if err != nil {
+		return outcome, err
 	}
 	if !outcome.Reads {
 		outcome.RowsAffected = r.conn.Changes()
-		outcome.LastInsertID = r.inserted(s.SQL, before, outcome.RowsAffected)
+		outcome.LastInsertID = r.conn.LastInsertID()
 	}
 	return outcome, nil
 }
 
-// inserted returns the row that the statement has inserted last; 0: none. SQLite keeps the number of the last insert of the connection, which is
-// another's, or an earlier statement's, if this one inserts nothing. It must stand for last_insert_rowid() in the statements behind, so that it
-// cannot be set to 0 before each: where it is the same before and after, the statement's kind and whether it changed rows decide.
-func (r *run) inserted(sql string, before, affected int64) int64 {
-	id := r.conn.LastInsertID()
-	if id != before || affected > 0 && mayInsert(sql) {
-		return id
+// passed says which limit of the batch is passed with the first rows of the present statement.
+func (r *run) passed(rows int) *engine.Error {
+	l, all := &r.batch.Limits, "the result has"
+	if len(r.batch.Statements) > 1 {
+		all = "the results of the batch together have"
 	}
-	return 0
+	switch {
+	case l.MaxRows > 0 && r.rows+int64(rows) > l.MaxRows:
+		return engine.Errorf(engine.CodeTooManyRows, "%s more than %d rows", all, l.MaxRows)
+	case l.MaxBytes > 0 && r.bytes+r.size > l.MaxBytes:
+		return engine.Errorf(engine.CodeTooManyBytes, "%s more than %d bytes", all, l.MaxBytes)
+	}
+	return nil
 }
 
-// mayInsert tells by its first word whether a statement may be an INSERT.
-func mayInsert(sql string) bool {
-	sql = withoutComments(sql)
-	for _, word := range [...]string{"INSERT", "REPLACE", "WITH"} {
-		if len(sql) > len(word) && strings.EqualFold(sql[:len(word)], word) {
-			return true
-		}
+// sizeOf returns a value's bytes as lite.Rows counts them: 8 for a number, 1 for NULL.
+func sizeOf(v engine.Value) int64 {
+	switch v.Kind {
+	case engine.Text, engine.Blob:
+		return int64(len(v.Bytes))
+	case engine.Null:
+		return 1
 	}
-	return false
-}
-
-// withoutComments cuts space and comments from the front of sql (https://www.sqlite.org/lang_comment.html).
-func withoutComments(sql string) string {
-	for {
-		sql = strings.TrimLeft(sql, " \t\n\f\r")
-		var end int
-		switch {
-		case strings.HasPrefix(sql, "--"):
-			end = strings.Index(sql, "\n") + 1
-		case strings.HasPrefix(sql, "/*"):
-			if end = strings.Index(sql, "*/"); end >= 0 {
-				end += 2
-			}
-		default:
-			return sql
-		}
-		if end <= 0 {
-			return ""
-		}
-		sql = sql[end:]
-	}
+	return 8
 }

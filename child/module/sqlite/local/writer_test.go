@@ -53,6 +53,10 @@ type desk struct {
 const deskSchema = `CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
 CREATE TABLE parent (id INTEGER PRIMARY KEY);
 CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE keyed (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE moves (id INTEGER PRIMARY KEY, parent INTEGER);
+CREATE TRIGGER move BEFORE UPDATE ON moves WHEN new.parent IS NULL
+  BEGIN UPDATE moves SET parent = last_insert_rowid() WHERE id = new.id; SELECT RAISE(IGNORE); END;
 CREATE TABLE watched (id INTEGER PRIMARY KEY, what TEXT);
 CREATE TRIGGER watch_rollback BEFORE INSERT ON watched WHEN new.what = 'rollback' BEGIN SELECT RAISE(ROLLBACK, 'rolled back'); END;
 CREATE TRIGGER watch_fail BEFORE INSERT ON watched WHEN new.what = 'fail'
@@ -269,6 +273,15 @@ func TestWriterOutcomes(t *testing.T) {
 			"SELECT last_insert_rowid(), (SELECT count(*) FROM parent)", "INSERT INTO child VALUES (4, last_insert_rowid())"),
 			"1 9; 1 9; 1 0; reads [9|1]; 1 4"},
 		{atomicOf("INSERT INTO parent VALUES (10)", "SELECT id FROM parent"), "1 10; reads [9 10]"},
+		{batchOf("INSERT INTO parent VALUES (11)", "INSERT INTO t (id, name) VALUES (1, '') ON CONFLICT DO UPDATE SET name = 'd'",
+			"INSERT INTO keyed VALUES ('k')", "INSERT INTO parent VALUES (last_insert_rowid() + 1)", "SELECT last_insert_rowid()"),
+			"1 11; 1 0; 1 0; 1 12; reads [12]"},
+		// The trigger asks for the statement.
+		{atomicOf("INSERT INTO moves VALUES (3, 0)", "INSERT INTO parent VALUES (13)", "UPDATE moves SET parent = NULL", "SELECT parent FROM moves"),
+			"1 3; 1 13; 0 0; reads [13]"},
+		// A row that is undone is not the last.
+		{batchOf("INSERT INTO parent VALUES (14)", "INSERT OR FAIL INTO parent VALUES (15), (14)", "SELECT last_insert_rowid()"),
+			"1 14; constraint_primary_key: UNIQUE constraint failed: parent.id; reads [14]"},
 		{batchOf(), ""},
 	}
 	for _, test := range tests {
@@ -324,45 +337,6 @@ func TestWriterWantsPolicy(t *testing.T) {
 		}
 	}
 	d.wantRows("SELECT count(*) FROM parent", "12")
-}
-
-func TestMayInsert(t *testing.T) {
-	tests := []struct {
-		sql  string
-		want bool
-	}{
-		{"INSERT INTO t", true},
-		{" \n\tinsert into t", true},
-		{"-- x\n/* INSERT */replace into t", true},
-		{"WITH x AS (SELECT 1) INSERT INTO t", true},
-		{"UPDATE t", false},
-		{"-- INSERT", false},
-		{"/* INSERT", false},
-		{"/**/DELETE", false},
-		{"/*/ INSERT", false},
-		{"", false},
-		{"INSERT", false},
-	}
-	for _, test := range tests {
-		if got := mayInsert(test.sql); got != test.want {
-			t.Errorf("%q: %v, want %v", test.sql, got, test.want)
-		}
-	}
-}
-
-func FuzzWithoutComments(f *testing.F) {
-	f.Add("/* a */ -- b\nSELECT")
-	f.Add("/*/")
-	f.Add("--")
-	f.Fuzz(func(t *testing.T, sql string) {
-		rest := withoutComments(sql)
-		if !strings.HasSuffix(sql, rest) {
-			t.Errorf("%q is no end of %q", rest, sql)
-		}
-		if withoutComments(rest) != rest {
-			t.Errorf("%q has something left of %q", rest, sql)
-		}
-	})
 }
 
 // TestWriterEndsItsGoroutine: an idle writer has none.

@@ -13,13 +13,15 @@ import (
 // An Atomic batch of several statements may have no RETURNING: rqlite goes on when such a statement fails, and commits the others. A batch of raw
 // SQL that is not Atomic is sent statement by statement, for each needs its guard. LastInsertID is 0 but for an INSERT, and for one with
 // RETURNING, where RowsAffected is the number of its rows. Limits.Timeout is not the cluster's: a statement of the log that one node ended and
-// another did not would make them differ; and a RETURNING that passes Limits has been written, as its error says. Batch.Wait says nothing here.
+// another did not would make them differ; and what passes the Limits of the batch's rows and bytes has been written, as its error says: a RETURNING,
+// and a transaction of which a SELECT passes them. Batch.Wait says nothing here.
 func (c *Cluster) Execute(ctx context.Context, b *engine.Batch) ([]engine.Outcome, error) {
 	if len(b.Statements) == 0 {
 		return nil, engine.Errorf(engine.CodeRequest, "there is no statement")
 	}
+	h := &held{limits: b.Limits, several: len(b.Statements) > 1}
 	if b.Atomic || len(b.Statements) == 1 {
-		return c.together(ctx, b)
+		return c.together(ctx, b, h)
 	}
 	if outcomes, done, err := c.apart(ctx, b); done {
 		return outcomes, err
@@ -28,7 +30,7 @@ func (c *Cluster) Execute(ctx context.Context, b *engine.Batch) ([]engine.Outcom
 	for i := range b.Statements {
 		one := *b
 		one.Statements, one.Atomic = b.Statements[i:i+1], true
-		out, err := c.together(ctx, &one)
+		out, err := c.together(ctx, &one, h)
 		if err == nil {
 			outcomes = append(outcomes, out...)
 			continue
@@ -47,6 +49,30 @@ func (c *Cluster) Execute(ctx context.Context, b *engine.Batch) ([]engine.Outcom
 		}
 	}
 	return outcomes, nil
+}
+
+// held is what the outcomes of a batch hold together. A statement that fails is not counted.
+type held struct {
+	limits      engine.Limits
+	several     bool // statements
+	rows, bytes int64
+}
+
+// add counts a row, and says which limit is passed.
+func (h *held) add(size int64) *engine.Error {
+	h.rows++
+	h.bytes += size
+	all := "the result has"
+	if h.several {
+		all = "the results of the batch together have"
+	}
+	switch {
+	case h.limits.MaxRows > 0 && h.rows > h.limits.MaxRows:
+		return engine.Errorf(engine.CodeTooManyRows, "%s more than %d rows", all, h.limits.MaxRows)
+	case h.limits.MaxBytes > 0 && h.bytes > h.limits.MaxBytes:
+		return engine.Errorf(engine.CodeTooManyBytes, "%s more than %d bytes", all, h.limits.MaxBytes)
+	}
+	return nil
 }
 
 // compileAll makes plans of statements on one copy of the schema. failed is the statement that err is about.
@@ -73,8 +99,8 @@ func (c *Cluster) compileAll(ctx context.Context, b *engine.Batch) (s *schema, p
 	return nil, nil, 0, unavailable("the cluster's schema is being changed", errGuard)
 }
 
-// together runs a batch as a transaction.
-func (c *Cluster) together(ctx context.Context, b *engine.Batch) ([]engine.Outcome, error) {
+// together runs a batch, or a statement of one, as a transaction. h is what the statements before hold.
+func (c *Cluster) together(ctx context.Context, b *engine.Batch, h *held) ([]engine.Outcome, error) {
 	for range rounds {
 		s, plans, failed, err := c.compileAll(ctx, b)
 		if err != nil {
@@ -82,9 +108,9 @@ func (c *Cluster) together(ctx context.Context, b *engine.Batch) ([]engine.Outco
 			return append(outcomes, engine.Outcome{Err: engine.ErrorOf(err)}), err
 		}
 		if len(plans) == 1 && plans[0].info.ReadOnly {
-			return c.readOutcome(ctx, b)
+			return c.readOutcome(ctx, b, h)
 		}
-		outcomes, err := c.transact(ctx, s, b, plans)
+		outcomes, err := c.transact(ctx, s, b, plans, h)
 		if !errors.Is(err, errGuard) {
 			return outcomes, err
 		}
@@ -96,23 +122,30 @@ func (c *Cluster) together(ctx context.Context, b *engine.Batch) ([]engine.Outco
 }
 
 // readOutcome runs the only statement of a batch, which reads.
-func (c *Cluster) readOutcome(ctx context.Context, b *engine.Batch) ([]engine.Outcome, error) {
+func (c *Cluster) readOutcome(ctx context.Context, b *engine.Batch, h *held) ([]engine.Outcome, error) {
 	r, err := c.Query(ctx, &engine.Query{Statement: b.Statements[0], Policy: b.Policy, Limits: b.Limits})
 	if err != nil {
 		return []engine.Outcome{{Err: err, Reads: true}}, err
 	}
 	defer r.Close()
 	out := engine.Outcome{Columns: r.Columns(), Reads: true}
+	now := *h
 	for r.Next() {
 		row := make([]engine.Value, len(out.Columns))
+		var size int64
 		for i := range row {
 			row[i] = r.Value(i).Clone()
+			size += sizeOf(row[i])
+		}
+		if err := now.add(size); err != nil {
+			return []engine.Outcome{{Err: err, Reads: true}}, err
 		}
 		out.Rows = append(out.Rows, row)
 	}
 	if err := r.Err(); err != nil {
 		return []engine.Outcome{{Err: err, Reads: true}}, err
 	}
+	*h = now
 	return []engine.Outcome{out}, nil
 }
 
@@ -162,7 +195,7 @@ func (f form) path() string {
 }
 
 // transact sends a transaction. An error that errors.Is errGuard says that nothing was run.
-func (c *Cluster) transact(ctx context.Context, s *schema, b *engine.Batch, plans []*plan) ([]engine.Outcome, error) {
+func (c *Cluster) transact(ctx context.Context, s *schema, b *engine.Batch, plans []*plan, h *held) ([]engine.Outcome, error) {
 	f, err := formOf(b, plans)
 	if err != nil {
 		return nil, err
@@ -188,11 +221,15 @@ func (c *Cluster) transact(ctx context.Context, s *schema, b *engine.Batch, plan
 		body = append(body, `["SELECT 1"],`...)
 	}
 	body[len(body)-1] = ']'
-	w := &written{s: s, plans: plans, form: f, limits: b.Limits}
+	w := &written{s: s, plans: plans, form: f, before: *h}
 	if err := c.do(ctx, &call{path: f.path(), kind: jsonType, body: body, write: true, repeat: b.Idempotent}, w.accept); err != nil {
 		return nil, err
 	}
-	return w.transaction(c)
+	outcomes, err := w.transaction(c)
+	if err == nil {
+		*h = w.held
+	}
+	return outcomes, err
 }
 
 func appendPlan(body []byte, st *engine.Statement, p *plan, l engine.Limits) ([]byte, error) {
@@ -227,7 +264,7 @@ func (c *Cluster) apart(ctx context.Context, b *engine.Batch) (outcomes []engine
 		body = append(body, ',')
 	}
 	body[len(body)-1] = ']'
-	w := &written{s: s, plans: plans, limits: b.Limits}
+	w := &written{s: s, plans: plans}
 	if err := c.do(ctx, &call{path: "/db/execute?timings", kind: jsonType, body: body, write: true, repeat: b.Idempotent}, w.accept); err != nil {
 		return nil, true, err
 	}
@@ -242,14 +279,18 @@ type written struct {
 	s      *schema
 	plans  []*plan
 	form   form
-	limits engine.Limits
+	before held // by the statements before
 
+	held     held
+	passed   *engine.Error // the limit that a statement of a transaction passes which reads; its outcome has no error
+	passedAt int           // its number
 	outcomes []engine.Outcome
 	guard    bool // the guard has ended the transaction
 	ended    bool // the closing statement has an answer
 }
 
 func (w *written) accept(response *http.Response) *failure {
+	w.held, w.passed = w.before, nil
 	w.outcomes, w.guard, w.ended = nil, false, false
 	a := newAnswer(response.Body, maxValue)
 	if err := w.read(a); err != nil {
@@ -309,7 +350,8 @@ func skipRows(a *answer, r *result) error {
 // outcome reads one result.
 func (w *written) outcome(a *answer, r *result, p *plan) (engine.Outcome, error) {
 	out := engine.Outcome{Reads: p.info.ReadOnly}
-	limit := &rows{limits: w.limits}
+	before := w.held
+	var passed *engine.Error
 	for {
 		more, err := a.row(r)
 		if err != nil {
@@ -318,6 +360,9 @@ func (w *written) outcome(a *answer, r *result, p *plan) (engine.Outcome, error)
 		if !more {
 			break
 		}
+		if passed != nil {
+			continue
+		}
 		row, size, err := a.rowOf(make([]engine.Value, 0, len(p.info.Columns)), len(p.info.Columns))
 		if err != nil {
 			return out, err
@@ -325,23 +370,25 @@ func (w *written) outcome(a *answer, r *result, p *plan) (engine.Outcome, error)
 		for i := range row {
 			row[i] = row[i].Clone()
 		}
-		if err := limit.count(size); err != nil {
-			if p.returning {
-				err.Message += "; the statement has been run"
-			}
-			out.Err = err
-			continue
+		if passed = w.held.add(size); passed == nil {
+			out.Rows = append(out.Rows, row)
 		}
-		out.Rows = append(out.Rows, row)
 	}
 	out.Elapsed = r.elapsed
 	if r.err != "" {
 		e := sqlError(r.err)
 		w.s.constraint(e)
+		w.held = before
 		return engine.Outcome{Err: e, Reads: out.Reads, Elapsed: out.Elapsed}, nil
 	}
-	if out.Err != nil {
-		out.Rows = nil
+	if passed != nil {
+		w.held, out.Rows = before, nil
+		if p.returning {
+			passed.Message += "; the statement has been run"
+			out.Err = passed
+		} else if w.passed == nil {
+			w.passed, w.passedAt = passed, len(w.outcomes)
+		}
 		return out, nil
 	}
 	if len(p.info.Columns) > 0 {
@@ -381,6 +428,15 @@ func (w *written) transaction(c *Cluster) ([]engine.Outcome, error) {
 	}
 	if len(w.outcomes) != len(w.plans) || w.form.closing != w.ended {
 		return nil, unknownOutcome(engine.Errorf(engine.CodeInternal, "%d results of %d statements", len(w.outcomes), len(w.plans)))
+	}
+	if w.passed != nil {
+		for _, p := range w.plans {
+			if !p.info.ReadOnly {
+				w.passed.Message += "; the statements have been run"
+				break
+			}
+		}
+		return append(w.outcomes[:w.passedAt], engine.Outcome{Err: w.passed, Reads: true}), w.passed
 	}
 	return w.outcomes, nil
 }

@@ -25,7 +25,7 @@ func unavailable(message string, detail error) *engine.Error {
 func unknownOutcome(cause *engine.Error) *engine.Error {
 	return &engine.Error{
 		Code: engine.CodeUnknown, Message: "the cluster's answer was lost: the statements may have been run, or not",
-		Offset: -1, RetryAfter: retryAfter, Err: cause,
+		Offset: -1, Err: cause,
 	}
 }
 

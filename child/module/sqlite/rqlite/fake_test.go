@@ -141,6 +141,50 @@ func TestWriteFailures(t *testing.T) {
 	}
 }
 
+// TestBatchLimits: the rows and bytes of a batch are counted together, also when the answer has to be asked for again.
+func TestBatchLimits(t *testing.T) {
+	reads := `{"results":[{"columns":["x"],"values":[[null]]},{"columns":["a"],"values":[["t1234"]]},{"rows_affected":1},` +
+		`{"columns":["a"],"values":[["t5678"]]},{"columns":["1"],"values":[[1]]}]}`
+	for _, c := range []struct {
+		limits engine.Limits
+		want   engine.Code
+	}{
+		{engine.Limits{MaxRows: 2, MaxBytes: 8}, ""},
+		{engine.Limits{MaxRows: 1}, engine.CodeTooManyRows},
+		{engine.Limits{MaxBytes: 7}, engine.CodeTooManyBytes},
+	} {
+		node := newFake(t, func(n int64, w http.ResponseWriter, _ *http.Request) {
+			if n == 1 {
+				fmt.Fprint(w, reads[:len(reads)-10])
+				return
+			}
+			fmt.Fprint(w, reads)
+		})
+		cluster := open(t, Options{Nodes: []string{node.URL}, Timeout: 2 * time.Second})
+		b := batch(vetted, true, "SELECT '1234'", "INSERT INTO t VALUES(1)", "SELECT '5678'")
+		b.Limits, b.Idempotent = c.limits, true
+		out, err := cluster.Execute(t.Context(), b)
+		if code(err) != c.want || len(out) != 3 || code(out[2].Err) != c.want {
+			t.Errorf("%+v: %v, %v", c.limits, out, err)
+		}
+		if c.want != "" && !strings.HasSuffix(err.Error(), "; the statements have been run") {
+			t.Errorf("%+v: %v", c.limits, err)
+		}
+	}
+}
+
+// TestInspectVolatile: what the copy of the schema tells of a statement arrives.
+func TestInspectVolatile(t *testing.T) {
+	cluster := open(t, Options{Nodes: []string{newFake(t, says(inserted)).URL}})
+	for sql, want := range map[string]bool{"SELECT a FROM t": false, "SELECT a FROM t WHERE a > unixepoch()": true, "SELECT CURRENT_DATE": true} {
+		for range 2 {
+			if info, err := cluster.Inspect(t.Context(), vetted, sql); err != nil || info.Volatile != want {
+				t.Errorf("%s: %t, %v", sql, info.Volatile, err)
+			}
+		}
+	}
+}
+
 // TestReadFailures: reads are tried again, whatever has happened to the node.
 func TestReadFailures(t *testing.T) {
 	slow := func(_ int64, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }

@@ -189,12 +189,13 @@ stop who writes before, and change the configuration after.`,
   {program} db promote shop --to http://10.0.0.1:4001,http://10.0.0.2:4001,http://10.0.0.3:4001`,
 		Setup: func(flags *flag.FlagSet) func(context.Context, *module.Call) error {
 			to := flags.String("to", "", "the cluster's nodes, `URL`s with commas between them")
-			return func(ctx context.Context, c *module.Call) error { return o.promote(ctx, c, *to) }
+			replace := flags.Bool("replace", false, "what the cluster has may be lost")
+			return func(ctx context.Context, c *module.Call) error { return o.promote(ctx, c, *to, *replace) }
 		},
 	}
 }
 
-func (o *CommandOptions) promote(ctx context.Context, c *module.Call, to string) error {
+func (o *CommandOptions) promote(ctx context.Context, c *module.Call, to string, replace bool) error {
 	nodes := strings.Split(to, ",")
 	for _, node := range nodes {
 		if u, err := url.Parse(node); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -209,7 +210,7 @@ func (o *CommandOptions) promote(ctx context.Context, c *module.Call, to string)
 	if o.Promote == nil {
 		return fmt.Errorf("this program knows no clusters")
 	}
-	if err := o.Promote(ctx, resolved(d.Path), nodes, c.Stderr); err != nil {
+	if err := o.Promote(ctx, resolved(d.Path), nodes, replace, c.Stderr); err != nil {
 		return interrupted(ctx, err)
 	}
 	for i, node := range nodes {

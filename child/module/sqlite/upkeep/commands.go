@@ -20,7 +20,7 @@ type CommandOptions struct {
 	// clusters are left out.
 	Databases func(block *configs.Block) ([]Database, error)
 	// Promote copies the database at path into the cluster of these nodes, and verifies it; progress gets lines for people.
-	Promote func(ctx context.Context, path string, nodes []string, progress io.Writer) error
+	Promote func(ctx context.Context, path string, nodes []string, replace bool, progress io.Writer) error
 }
 
 // Command is `db`, with all below it.

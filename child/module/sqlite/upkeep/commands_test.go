@@ -199,7 +199,7 @@ func TestPromoteCommand(t *testing.T) {
 	o := optionsOf(d)
 	run(t, o, "", "promote", "shop", "--to", "http://h:4001").want(t, 1, "", "knows no clusters")
 	var got []string
-	o.Promote = func(_ context.Context, path string, nodes []string, progress io.Writer) error {
+	o.Promote = func(_ context.Context, path string, nodes []string, _ bool, progress io.Writer) error {
 		got = append([]string{path}, nodes...)
 		fmt.Fprintln(progress, "1 table")
 		return nil

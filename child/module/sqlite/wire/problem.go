@@ -57,6 +57,8 @@ func phrase(status int) string {
 		return "Not Acceptable"
 	case 409:
 		return "Conflict"
+	case 412:
+		return "Precondition Failed"
 	case 413:
 		return "Content Too Large"
 	case 415:
