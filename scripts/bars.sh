@@ -5,7 +5,9 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 failed=0
-bin/bench -rounds 1 -seconds 1 -fair -blocked -readers -fail gross || failed=1
+# A case of each kind; `make bench` has them all.
+bin/bench -rounds 1 -seconds 1 -blocked -fail gross \
+  -case '^(plaintext-64|pipelined-16|new-connection|idle-8000|file-1k|file-64k|sqlite-point|sqlite-write|blocked)$' || failed=1
 # Another version for the upgrades.
 CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=0.0.0-next' -o bin/tined-next ./cmd/tined || failed=1
 # Continuity: two minutes in all, on a link with a delay where that matters and the machine permits one.

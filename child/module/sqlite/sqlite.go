@@ -53,7 +53,11 @@ type opener struct {
 	block    *configs.Block
 	env      *module.Env
 	problems configs.Diagnostics
+	model    *database // of database "*": what its migrations make of a new file, to compile queries on; nil: not made
 }
+
+// maxStrangers is how many files of a directory are tried for one that a query can be compiled on.
+const maxStrangers = 16
 
 // open returns the service also when there are problems: it must be closed.
 func open(b *configs.Block, env *module.Env) (*service, configs.Diagnostics) {
@@ -67,12 +71,13 @@ func open(b *configs.Block, env *module.Env) (*service, configs.Diagnostics) {
 		},
 	}}
 	o.directory = b.Path("directory")
-	o.checkDirectory()
 	o.roles, o.problems = newRoles(b)
+	o.checkDirectory()
 	o.pageAccess = rolesNamed(o.roles, b.Strings("page_access"))
 	if o.problems.HasErrors() {
 		return o.service, o.problems
 	}
+	defer o.dropModel()
 	for _, d := range setOf(b).Declared { // before any is opened
 		o.declared[d.Path] = true
 		if real, err := filepath.EvalSymlinks(d.Path); err == nil {
@@ -343,7 +348,10 @@ func (o *opener) compileSomewhere(q *query, d *database) {
 		return
 	}
 	var first configs.Diagnostics
-	for _, name := range o.names(d) {
+	for i, name := range o.names(d) {
+		if i == maxStrangers {
+			break
+		}
 		one := &database{name: name, path: pathIn(o.directory, d.glob, name), readers: d.readers, queue: d.queue, wait: d.wait}
 		file, err := o.openFile(one, one.path)
 		if err != nil {
@@ -376,20 +384,46 @@ func (o *opener) compileSomewhere(q *query, d *database) {
 
 // compileOnModel compiles a query on a database that has nothing but the migrations.
 func (o *opener) compileOnModel(q *query, d *database) {
-	folder, err := os.MkdirTemp("", "tined-model-")
-	if err == nil {
-		defer os.RemoveAll(folder)
-		one := &database{name: d.name, path: filepath.Join(folder, "model.db"), block: d.block, readers: 1, queue: d.queue, wait: d.wait}
-		if err = o.migrate(one, one.path); err == nil {
-			if one.engine, err = o.openFile(one, one.path); err == nil {
-				o.compile(q, one)
-				one.engine.Close()
-			}
+	if o.model == nil {
+		o.model = &database{name: d.name, block: d.block, readers: 1, queue: d.queue, wait: d.wait}
+		if err := o.makeModel(); err != nil {
+			o.wrong(d.block.Pos("migrations"), "", "the migrations of database %q, tried on a new file: %v", d.name, reason(err))
 		}
 	}
-	if err != nil {
-		o.wrong(d.block.Pos("migrations"), "", "the migrations of database %q, tried on a new file: %v", d.name, reason(err))
+	if o.model.engine == nil {
+		q.declared()
+		return
 	}
+	o.compile(q, o.model)
+}
+
+// makeModel makes the file in a folder of its own, which dropModel removes.
+func (o *opener) makeModel() error {
+	folder, err := os.MkdirTemp("", "tined-model-")
+	if err != nil {
+		return err
+	}
+	o.model.path = filepath.Join(folder, "model.db")
+	if err := o.migrate(o.model, o.model.path); err != nil {
+		return err
+	}
+	o.model.engine, err = o.openFile(o.model, o.model.path)
+	return err
+}
+
+func (o *opener) dropModel() {
+	if o.model == nil {
+		return
+	}
+	if o.model.engine != nil {
+		o.model.engine.Close()
+	}
+	if o.model.path != "" {
+		if err := os.RemoveAll(filepath.Dir(o.model.path)); err != nil {
+			o.log("a temporary database is left", err)
+		}
+	}
+	o.model = nil
 }
 
 // compile asks the database what it thinks of a query, and holds the parameters against the statement.
