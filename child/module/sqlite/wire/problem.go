@@ -65,6 +65,8 @@ func phrase(status int) string {
 		return "Unsupported Media Type"
 	case 429:
 		return "Too Many Requests"
+	case 502:
+		return "Bad Gateway"
 	case 503:
 		return "Service Unavailable"
 	case 504:

@@ -43,6 +43,7 @@ func TestPhrases(t *testing.T) {
 	for _, c := range []engine.Code{
 		engine.CodeSQL, engine.CodeUnauthorized, engine.CodeDenied, engine.CodeNotFound, engine.CodeMethod, engine.CodeNotAcceptable, engine.CodeConstraint,
 		engine.CodeTooLarge, engine.CodeMediaType, engine.CodeTooMany, engine.CodeBusy, engine.CodeTimeout, engine.CodeFull, engine.CodeInternal,
+		engine.CodePrecondition, engine.CodeUnknown, engine.CodeUnavailable, engine.CodeNotReadOnly, engine.CodeTooManyRows, engine.CodeCancelled,
 	} {
 		want := http.StatusText(c.Status())
 		if c.Status() == 413 {
