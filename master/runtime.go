@@ -389,6 +389,20 @@ func (r *runtimeDir) removeSocket(name string) {
 	_ = os.Remove(filepath.Join(r.children, name)) // it may be gone with the folder
 }
 
+// at calls use with a path of a file in the folder that is short enough for a socket's. The folder's descriptor is not closed meanwhile. Any
+// goroutine; fs.ErrClosed after close.
+func (r *runtimeDir) at(name string, use func(path string) error) error {
+	raw, err := r.folder.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var used error
+	if err := raw.Control(func(fd uintptr) { used = use(fmt.Sprintf("/proc/self/fd/%d/%s", fd, name)) }); err != nil {
+		return err
+	}
+	return used
+}
+
 // sweepEvery and sweepBound are how often and how long is looked whether the process behind a socket has ended.
 const (
 	sweepEvery = 200 * time.Millisecond
@@ -401,10 +415,13 @@ func (r *runtimeDir) sweep(left []missed, done <-chan struct{}) {
 	defer every.Stop()
 	for end := time.Now().Add(sweepBound); len(left) > 0 && time.Now().Before(end); {
 		left = slices.DeleteFunc(left, func(l missed) bool {
-			conn, err := control.Dial(fmt.Sprintf("/proc/self/fd/%d/%s", r.folder.Fd(), l.socket))
-			if err == nil {
-				_ = conn.Close()
-			}
+			err := r.at(l.socket, func(path string) error {
+				conn, err := control.Dial(path)
+				if err == nil {
+					_ = conn.Close()
+				}
+				return err
+			})
 			gone := errors.Is(err, unix.ECONNREFUSED)
 			if gone {
 				r.removeSocket(l.socket)
