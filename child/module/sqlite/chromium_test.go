@@ -77,7 +77,7 @@ func openBrowser(t *testing.T) *browser {
 	}()
 	t.Cleanup(func() {
 		_, _ = b.call("", "Browser.close", nil) // an error: it has ended already
-		_ = ours.Close()
+		_ = ours.Close()                        // its reader ends with it
 		<-read
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it may have left in its group
 		_ = cmd.Wait()                                      // killed, or as it likes

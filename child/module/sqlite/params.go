@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -147,7 +146,7 @@ func (p *param) parse(text string) (engine.Value, *engine.Error) {
 		}
 		return engine.Value{}, p.wrong("is neither true nor false")
 	case typeBlob:
-		bytes, err := decodeBase64(text)
+		bytes, err := wire.Base64(text)
 		if err != nil {
 			return engine.Value{}, p.wrong("is no base64")
 		}
@@ -162,15 +161,6 @@ func (p *param) parse(text string) (engine.Value, *engine.Error) {
 
 // decimal is how a number is written in a URL: no hexadecimal, no infinity, no underscores.
 var decimal = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
-
-// decodeBase64 takes the standard and the URL alphabet, padded or not (RFC 4648, 4 and 5).
-func decodeBase64(text string) ([]byte, error) {
-	text = strings.TrimRight(text, "=")
-	if strings.ContainsAny(text, "-_") {
-		return base64.RawURLEncoding.Strict().DecodeString(text)
-	}
-	return base64.RawStdEncoding.Strict().DecodeString(text)
-}
 
 // take reads a value of a JSON document. A text is no number there, nor a number a text.
 func (p *param) take(m *wire.Member) (engine.Value, error) {
